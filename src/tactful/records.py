@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 Status = Literal["unchanged", "rewritten", "unresolved", "escalated", "not_screened", "error"]
 """What became of a text.
@@ -21,6 +21,17 @@ Policy = Literal["keep", "mask", "block"]
 """What an unresolved text becomes: the original (flagged), the original with its toxic spans
 masked, or nothing."""
 POLICIES: tuple[Policy, ...] = get_args(Policy)
+
+
+class Message(TypedDict):
+    """One turn of a chat prompt, in the shape every chat template and API understands."""
+
+    role: str
+    content: str
+
+
+Prompt = str | list[Message]
+"""A plain string is sent as it is; a list of messages goes through the model's chat template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ class Rewrite:
     """What `Rewriter.rewrite` returns for one text.
 
     `toxicity` is (before, after), each in [0, 1], None where nothing was screened. `similarity`
-    is None unless something was rewritten. `alternatives` are other texts that passed every
+    and `fluency` are None unless something was rewritten. `alternatives` are other texts that passed every
     gate, best first. `model` names what wrote and what screened, with versions.
     """
 
@@ -65,6 +76,7 @@ class Rewrite:
     status: Status
     toxicity: tuple[float | None, float | None] = (None, None)
     similarity: float | None = None
+    fluency: float | None = None
     seconds: float = 0.0
     reason: str = ""
     alternatives: tuple[str, ...] = ()

@@ -7,18 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import Protocol
 
-
-class Message(TypedDict):
-    """One turn of a chat prompt, in the shape every chat template and API understands."""
-
-    role: str
-    content: str
-
-
-Prompt = str | list[Message]
-"""A plain string is sent as it is; a list of messages goes through the model's chat template."""
+from tactful.records import Prompt
 
 
 @dataclass(frozen=True, slots=True)

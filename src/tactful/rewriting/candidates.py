@@ -1,0 +1,111 @@
+"""Where candidates come from: a prompted model, and the baselines behind the same protocol."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tactful.prompts import few_shot
+from tactful.records import Prompt
+from tactful.rewriting.edits import Edit, apply_edits
+from tactful.rollouts.base import Backend, Request, Sampling
+from tactful.screeners.base import Screener
+
+
+class CandidateSource(Protocol):
+    """Sources in, some rewrites of each out, in order; none at all is a fair answer."""
+
+    @property
+    def name(self) -> str: ...
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]: ...
+
+
+class PromptedModel:
+    """Samples rewrites from a backend, asked by a prompt."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        prompt: Callable[[str], Prompt] = few_shot,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.backend = backend
+        self.prompt = prompt
+        self.sampling = sampling or Sampling(num=4, temperature=0.7, top_p=0.9)
+        self.seed = seed
+        self.name = f"{backend.name}+{getattr(prompt, '__name__', 'prompt')}"
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        requests = [
+            Request(self.prompt(source), _token_budget(source), _seed_of(source, self.seed))
+            for source in sources
+        ]
+        answers = self.backend.generate(requests, self.sampling)
+        return [
+            [_restyle(source, completion.text) for completion in answer if completion.finished]
+            for source, answer in zip(sources, answers, strict=True)
+        ]
+
+
+class Copy:
+    """Proposes the source itself: the baseline that changes nothing."""
+
+    name = "copy"
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        return [[source] for source in sources]
+
+
+class Deletion:
+    """Deletes the words that the screener points at, until it is content: a strong baseline."""
+
+    def __init__(self, screener: Screener) -> None:
+        self.screener = screener
+        self.name = "deletion"
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        return [[strike(source, self.screener, replacement="")] for source in sources]
+
+
+def strike(text: str, screener: Screener, *, replacement: str, rounds: int = 12) -> str:
+    """Replace the spans the screener points at, strongest first, until the text passes.
+
+    May give up with a text that still fails: the caller must screen what comes back.
+    """
+    for _ in range(rounds):
+        if screener.toxicity([text])[0] < screener.thresholds.passing:
+            break
+        spans = [span for span in screener.explain(text) if text[span.start : span.end].strip()]
+        # A mask must not be masked again, or nothing would ever end.
+        spans = [span for span in spans if text[span.start : span.end] != replacement]
+        if not spans:
+            break
+        text = apply_edits(text, [Edit(spans[0].start, spans[0].end, replacement)])
+    return text
+
+
+def _token_budget(source: str) -> int:
+    """Room for 1.2 times the source and a little more, at about three characters a token."""
+    return int(1.2 * len(source) / 3) + 12
+
+
+def _seed_of(source: str, seed: int) -> int:
+    """Seeded by the text itself, so that a text gets the same rewrite wherever it stands."""
+    return zlib.crc32(source.encode("utf-8", "surrogatepass"), seed & 0xFFFFFFFF)
+
+
+def _restyle(source: str, rewrite: str) -> str:
+    """Give a rewrite the outer habits of its source: one line, quotes, casing, last stop."""
+    text = " ".join(rewrite.split())
+    for mark in ('"', "'"):
+        if len(text) > 1 and text[0] == text[-1] == mark and source[:1] != mark:
+            text = text[1:-1].strip()
+    if source == source.lower():
+        text = text.lower()
+    if source and source[-1] not in ".!?" and text.endswith(".") and not text.endswith(".."):
+        text = text[:-1]
+    return text

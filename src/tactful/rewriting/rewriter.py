@@ -1,0 +1,391 @@
+"""Candidates -> gates -> rerank -> fallback: one text in, one honest status out.
+
+    text ── triage ──────────────► unchanged | not_screened | escalated | error
+              │ some sentence is at or above `act`
+              ▼
+    failing sentences only ── sources propose ── gates ── rank ── best passing one
+              │ none passes                                          │
+              ▼                                                      ▼
+    unresolved: policy keep | mask | block                       rewritten
+
+Sentences that do not fail are kept byte for byte. Whatever is assembled is screened once more as
+a whole, so the printed text never scores more toxic than its source.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import Field
+
+from tactful.config import Config
+from tactful.records import Policy, Response, Rewrite, Status
+from tactful.rewriting.candidates import CandidateSource, PromptedModel, strike
+from tactful.rewriting.gates import text_gates, words
+from tactful.rewriting.language import why_not_english
+from tactful.rewriting.protect import peel
+from tactful.rewriting.replace import Replacement
+from tactful.rewriting.rerank import rank
+from tactful.scorers.base import Scorer
+from tactful.screeners.base import Screener
+from tactful.screeners.threats import Threat, find_threat
+from tactful.segment import sentences
+
+MASK = "[removed]"
+
+
+class RewriteConfig(Config):
+    """What a rewrite must satisfy, and what happens when nothing does."""
+
+    policy: Policy = "mask"
+    min_similarity: float = Field(0.5, ge=0, le=1, description="Least similarity to the source.")
+    shortest: float = Field(0.34, ge=0, description="Least words per word of the source.")
+    longest: float = Field(2.0, gt=0, description="Most words per word of the source.")
+    meaning: float = Field(1.0, ge=0, description="Weight of similarity in the ranking.")
+    fluency: float = Field(1.0, ge=0, description="Weight of fluency in the ranking.")
+    max_chars: int = Field(20_000, ge=1, description="Longer texts are not screened.")
+
+
+@dataclass(slots=True)
+class _Piece:
+    """One sentence of one text: what may be rewritten, what stays around it, and what came out."""
+
+    lead: str
+    core: str
+    trail: str
+    score: float
+    to_rewrite: bool
+    responses: list[Response]
+
+    @property
+    def source(self) -> str:
+        return self.lead + self.core + self.trail
+
+    @property
+    def passing(self) -> list[Response]:
+        return [response for response in self.responses if response.passed]
+
+
+class Rewriter:
+    """Turns texts that insult into texts that say the same thing decently.
+
+    The sources are asked in order; a later one is a fallback for sentences for which no earlier
+    one proposed anything that passed.
+    """
+
+    def __init__(
+        self,
+        screener: Screener,
+        similarity: Scorer,
+        sources: Sequence[CandidateSource],
+        config: RewriteConfig | None = None,
+        *,
+        fluency: Scorer | None = None,
+    ) -> None:
+        self.screener = screener
+        self.similarity = similarity
+        self.sources = list(sources)
+        self.config = config or RewriteConfig()
+        self.fluency = fluency
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "base",
+        *,
+        screener: Screener | None = None,
+        config: RewriteConfig | None = None,
+    ) -> Rewriter:
+        """The default rewriter, from weights that are on this machine; downloads nothing.
+
+        Raises ModelsMissingError, which says how to get them, when they are not.
+        """
+        # Imported here: these bring torch, which `import tactful` must not.
+        from tactful.rollouts.local import LocalBackend
+        from tactful.scorers.fluency import LikelihoodFluency
+        from tactful.scorers.similarity import MiniLMSimilarity
+        from tactful.screeners.linear import LinearScreener
+
+        screener = screener or LinearScreener.load()
+        backend = LocalBackend.load(str(model))
+        return cls(
+            screener,
+            MiniLMSimilarity.load(),
+            [Replacement(screener), PromptedModel(backend)],
+            config,
+            fluency=LikelihoodFluency(backend),
+        )
+
+    @property
+    def name(self) -> str:
+        """What wrote and what screened, with versions; stands in every result."""
+        return f"{'+'.join(source.name for source in self.sources)}|{self.screener.name}"
+
+    def rewrite(self, text: str, *, force: bool = False) -> Rewrite:
+        """Rewrite one text if it needs it; with `force`, also when it is already clean."""
+        return self.rewrite_many([text], force=force)[0]
+
+    def rewrite_many(self, texts: Sequence[str], *, force: bool = False) -> list[Rewrite]:
+        """Rewrite many texts together, in order; `seconds` is each one's share of the time."""
+        started = time.perf_counter()
+        jobs = [_Job(text) for text in texts]
+        for job in jobs:
+            job.result = self._out_of_scope(job.text)
+        self._screen([job for job in jobs if job.result is None], force)
+        pieces = [piece for job in jobs for piece in job.pieces if piece.to_rewrite]
+        failure = self._rewrite_pieces(pieces)
+        results = [job.result or self._assemble(job, failure) for job in jobs]
+        share = (time.perf_counter() - started) / max(1, len(jobs))
+        return [replace(result, seconds=share, model=self.name) for result in results]
+
+    def _out_of_scope(self, text: str) -> Rewrite | None:
+        """The results that need no screener: wrong type, nothing to judge, too much to judge."""
+        if not isinstance(text, str):
+            return Rewrite("", "", "error", reason=f"expected text, got {type(text).__name__}")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            broken = f"U+{ord(text[error.start]):04X} at character {error.start}"
+            printable = text.encode("utf-8", "replace").decode("utf-8")
+            return Rewrite(text, printable, "error", reason=f"not valid Unicode: {broken}")
+        if len(text) > self.config.max_chars:
+            reason = f"{len(text):,} characters; at most {self.config.max_chars:,} are screened"
+            return Rewrite(text, text, "not_screened", reason=reason)
+        if not words(text):
+            if text.isascii():
+                return Rewrite(text, text, "unchanged", reason="no words")
+            return Rewrite(text, text, "not_screened", reason="no words, only symbols")
+        return None
+
+    def _screen(self, jobs: Sequence[_Job], force: bool) -> None:
+        """Score texts and their sentences, settle the clean and the dangerous ones."""
+        act = self.screener.thresholds.act
+        cut = [[job.text[a:b] for a, b in sentences(job.text)] for job in jobs]
+        flat = [piece for pieces in cut for piece in pieces]
+        scores = iter(self.screener.toxicity([job.text for job in jobs] + flat).tolist())
+        for job in jobs:
+            job.score = next(scores)
+        for job, pieces in zip(jobs, cut, strict=True):
+            scored = [(piece, next(scores)) for piece in pieces]
+            job.score = max([job.score, *(score for _, score in scored)])
+            threat = find_threat(job.text)
+            if job.score < act and not threat:
+                # Asked only now: an insult disguised in odd spelling must not pass as foreign.
+                job.result = _foreign(job.text) or (None if force else _clean(job.text, job.score))
+                if job.result:
+                    continue
+            # A screener may see in the whole what it sees in no sentence; then the worst one goes.
+            bar = min(act, max(score for _, score in scored))
+            job.pieces = [_piece(text, score, force or score >= bar) for text, score in scored]
+            if threat:
+                job.result = self._escalate(job, threat)
+                job.pieces = []
+
+    def _rewrite_pieces(self, pieces: Sequence[_Piece]) -> str:
+        """Ask the sources in order for what has no passing candidate yet.
+
+        Returns why an engine failed, "" when none did: one broken engine must not lose a batch.
+        """
+        failure = ""
+        for source in self.sources:
+            open_pieces = [piece for piece in pieces if not piece.passing]
+            if not open_pieces:
+                break
+            try:
+                proposed = source.propose([piece.core for piece in open_pieces])
+            except Exception as error:
+                failure = f"{source.name} failed: {type(error).__name__}: {error}"
+                continue
+            for piece, responses in zip(
+                open_pieces, self._respond(open_pieces, proposed), strict=True
+            ):
+                piece.responses += responses
+        return failure
+
+    def _respond(
+        self, pieces: Sequence[_Piece], proposed: Sequence[Sequence[str]]
+    ) -> list[list[Response]]:
+        """The followers' answer to every candidate, all asked in one batch."""
+        pairs = [(p, text) for p, texts in zip(pieces, proposed, strict=True) for text in texts]
+        toxicity = self.screener.toxicity([p.lead + text + p.trail for p, text in pairs]).tolist()
+        scores = [{"toxicity": value} for value in toxicity]
+        failed = [self._cheap_gates(p, text, t) for (p, text), t in zip(pairs, toxicity, strict=True)]
+        # The neural scorers are what takes time: they are only asked what may still pass.
+        open_rows = [row for row, gates in enumerate(failed) if not gates]
+        sources = [pairs[row][0].core for row in open_rows]
+        rewrites = [pairs[row][1] for row in open_rows]
+        for name, scorer in (("similarity", self.similarity), ("fluency", self.fluency)):
+            if scorer is None:
+                continue
+            for row, value in zip(open_rows, scorer(sources, rewrites).tolist(), strict=True):
+                scores[row][name] = value
+        for row in open_rows:
+            if scores[row]["similarity"] < self.config.min_similarity:
+                failed[row] = ("similarity",)
+        responses = iter(
+            Response(piece.core, text, score, gates)
+            for (piece, text), score, gates in zip(pairs, scores, failed, strict=True)
+        )
+        return [[next(responses) for _ in texts] for texts in proposed]
+
+    def _cheap_gates(self, piece: _Piece, text: str, toxicity: float) -> tuple[str, ...]:
+        """The gates that need no neural scorer."""
+        config = self.config
+        failed = text_gates(piece.core, text, shortest=config.shortest, longest=config.longest)
+        too_toxic = toxicity >= self.screener.thresholds.passing or toxicity > piece.score
+        return (*failed, "toxicity") if too_toxic else failed
+
+    def _assemble(self, job: _Job, failure: str) -> Rewrite:
+        """Put a text back together from kept and rewritten sentences, and screen the whole."""
+        ranked = [self._rank(piece.passing) for piece in job.pieces]
+        unsolved = [
+            piece
+            for piece, best in zip(job.pieces, ranked, strict=True)
+            if piece.to_rewrite and not best and piece.score >= self.screener.thresholds.act
+        ]
+        if not unsolved:
+            text = _join(job.pieces, [best[0].rewrite if best else None for best in ranked])
+            after = float(self.screener.toxicity([text])[0])
+            if after < max(self.screener.thresholds.act, 1e-9) and after <= job.score:
+                return self._solved(job, text, after, ranked)
+            reason = "the sentences pass, but not the text they form"
+        else:
+            reason = failure or _why(unsolved)
+        status: Status = "error" if failure else "unresolved"
+        return self._fallback(job, ranked, status, reason)
+
+    def _rank(self, responses: Sequence[Response]) -> list[Response]:
+        return rank(responses, meaning=self.config.meaning, fluency=self.config.fluency)
+
+    def _solved(
+        self, job: _Job, text: str, after: float, ranked: Sequence[Sequence[Response]]
+    ) -> Rewrite:
+        if text == job.text:
+            return Rewrite(job.text, text, "unchanged", toxicity=(job.score, after))
+        return Rewrite(
+            job.text,
+            text,
+            "rewritten",
+            toxicity=(job.score, after),
+            similarity=float(self.similarity([job.text], [text])[0]),
+            fluency=float(self.fluency([job.text], [text])[0]) if self.fluency else None,
+            alternatives=_alternatives(job.pieces, ranked),
+            spans=tuple(self.screener.explain(job.text)),
+        )
+
+    def _escalate(self, job: _Job, threat: Threat) -> Rewrite:
+        return self._fallback(
+            job,
+            [[] for _ in job.pieces],
+            "escalated",
+            f"{threat.kind}: for a person to see",
+            threat,
+        )
+
+    def _fallback(
+        self,
+        job: _Job,
+        ranked: Sequence[Sequence[Response]],
+        status: Status,
+        reason: str,
+        threat: Threat | None = None,
+    ) -> Rewrite:
+        """What the policy prints when no rewrite may be printed."""
+        text = {"keep": job.text, "block": ""}.get(self.config.policy)
+        if text is None:
+            text = self._masked(job, ranked, threat)
+        after = float(self.screener.toxicity([text])[0]) if text else 0.0
+        return Rewrite(
+            job.text,
+            text,
+            status,
+            toxicity=(job.score, after),
+            reason=reason,
+            spans=tuple(self.screener.explain(job.text)),
+        )
+
+    def _masked(
+        self, job: _Job, ranked: Sequence[Sequence[Response]], threat: Threat | None
+    ) -> str:
+        """Solved sentences rewritten, the others with their toxic spans masked, or masked whole."""
+        act = self.screener.thresholds.act
+        texts: list[str | None] = []
+        start = 0
+        for piece, best in zip(job.pieces, ranked, strict=True):
+            end = start + len(piece.source)
+            if threat and threat.start < end and start < threat.end:
+                texts.append(MASK)
+            elif best:
+                texts.append(best[0].rewrite)
+            elif piece.score >= act:
+                masked = strike(piece.core, self.screener, replacement=MASK)
+                texts.append(masked if self.screener.toxicity([masked])[0] < act else MASK)
+            else:
+                texts.append(None)
+            start = end
+        text = _join(job.pieces, texts)
+        # Even masked, links and mentions around it may be what is toxic.
+        return text if self.screener.toxicity([text])[0] < act else MASK
+
+
+class _Job:
+    """One text on its way: its sentences while it is being worked on, its result when settled."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.score = 0.0
+        self.pieces: list[_Piece] = []
+        self.result: Rewrite | None = None
+
+
+def _foreign(text: str) -> Rewrite | None:
+    reason = why_not_english(text)
+    return Rewrite(text, text, "not_screened", reason=reason) if reason else None
+
+
+def _clean(text: str, score: float) -> Rewrite:
+    return Rewrite(text, text, "unchanged", toxicity=(score, score))
+
+
+def _piece(text: str, score: float, to_rewrite: bool) -> _Piece:
+    lead, core, trail = peel(text)
+    return _Piece(lead, core, trail, score, to_rewrite and bool(words(core)), [])
+
+
+def _join(pieces: Sequence[_Piece], cores: Sequence[str | None]) -> str:
+    """The text with some cores replaced; None keeps a sentence as it was."""
+    return "".join(
+        piece.source if core is None else piece.lead + core + piece.trail
+        for piece, core in zip(pieces, cores, strict=True)
+    )
+
+
+def _alternatives(
+    pieces: Sequence[_Piece], ranked: Sequence[Sequence[Response]], most: int = 4
+) -> tuple[str, ...]:
+    """Whole texts from the second, third, ... best candidate of each sentence."""
+    depth = max((len(best) for best in ranked), default=0)
+    texts = [
+        _join(
+            pieces,
+            [best[min(rung, len(best) - 1)].rewrite if best else None for best in ranked],
+        )
+        for rung in range(1, min(depth, most + 1))
+    ]
+    return tuple(dict.fromkeys(texts))
+
+
+def _why(unsolved: Sequence[_Piece]) -> str:
+    """Which gates stood in the way, most frequent first."""
+    counts: dict[str, int] = {}
+    for piece in unsolved:
+        for response in piece.responses:
+            for gate in response.failed:
+                counts[gate] = counts.get(gate, 0) + 1
+    if not counts:
+        return "no candidate was proposed"
+    gates = ", ".join(f"{g} {n}" for g, n in sorted(counts.items(), key=lambda item: -item[1]))
+    return f"no candidate passed ({gates})"

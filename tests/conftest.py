@@ -1,0 +1,20 @@
+"""What holds for every test: no network, no home of the person who runs them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(autouse=True)
+def _empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test finds, or leaves, anything in a real cache folder."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("TACTFUL_HOME", str(home))
+    return home

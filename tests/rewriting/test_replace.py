@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from tactful.rewriting.replace import Replacement, lexicon
+from tests.fakes import KeywordScreener
+
+SCREENER = KeywordScreener(
+    dict.fromkeys(
+        ("idiot", "moron", "clown", "pathetic", "garbage", "shut up", "the hell", "zorp"), 0.9
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("you are an idiot, read it", "you are wrong, read it"),
+        ("what kind of moron parks here?", "what kind of person parks here?"),
+        ("nobody asked you, clown.", "nobody asked you."),
+        ("You idiot, fix it", "fix it"),
+        ("shut up and sit down", "please stop and sit down"),
+        ("why the hell is it late?", "why is it late?"),
+        ("he was a pathetic clown", "he was a bad person"),
+        ("a zorp plan", "a poor plan"),
+    ],
+)
+def test_proposes_what_a_decent_writer_would_put(source: str, expected: str) -> None:
+    """The flagged words are replaced by what fits where they stand."""
+    assert expected in Replacement(SCREENER).propose([source])[0]
+
+
+def test_proposals_are_bounded_distinct_and_never_the_source() -> None:
+    """Many flagged words do not make endless combinations."""
+    source = "you idiot, you moron, you pathetic clown, this garbage is pathetic, idiot"
+    proposed = Replacement(SCREENER, most=20).propose([source])[0]
+    assert 1 < len(proposed) <= 20
+    assert len(set(proposed)) == len(proposed)
+    assert source not in proposed
+
+
+def test_nothing_flagged_nothing_proposed() -> None:
+    """A text without flagged words has no place to start."""
+    assert Replacement(SCREENER).propose(["a fine day", ""]) == [[], []]
+
+
+def test_lexicon_is_lower_case_and_never_offers_itself() -> None:
+    """No group replaces a word by a word of its own list, and look-ups are by lower case."""
+    for word, (_, replacements) in lexicon().items():
+        assert word == word.lower()
+        assert word not in replacements, word

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tactful.records import STATUSES, Policy
+from tactful.rewriting.candidates import CandidateSource
+from tactful.rewriting.rewriter import MASK, RewriteConfig, Rewriter
+from tests.fakes import KeywordScreener, WordOverlap
+
+SCREENER = KeywordScreener({"idiot": 0.9, "clown": 0.8, "hmpf": 0.3}, act=0.5, passing=0.2)
+
+
+class Table:
+    """Proposes what a table says; nothing for other sources."""
+
+    name = "table"
+
+    def __init__(self, table: dict[str, list[str]]) -> None:
+        self.table = table
+        self.asked: list[str] = []
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        self.asked += sources
+        return [self.table.get(source, []) for source in sources]
+
+
+class Broken:
+    name = "broken"
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        raise RuntimeError("out of memory")
+
+
+def rewriter(*sources: CandidateSource, policy: Policy = "mask", **config: Any) -> Rewriter:
+    settings = RewriteConfig(policy=policy, min_similarity=0.3, **config)
+    return Rewriter(SCREENER, WordOverlap(), sources, settings)
+
+
+def test_clean_text_comes_back_byte_for_byte() -> None:
+    """What is clean is not touched, spaces and line breaks included, and no source is asked."""
+    table = Table({})
+    text = "  A fine\tday.\n\nIsn't it?  "
+    result = rewriter(table).rewrite(text)
+    assert (result.text, result.status) == (text, "unchanged")
+    assert result.toxicity == (0.0, 0.0)
+    assert table.asked == []
+
+
+def test_best_passing_candidate_wins() -> None:
+    """Of the candidates that pass, the one that keeps most words; the others are alternatives."""
+    table = Table(
+        {"you are an idiot today": ["you are an idiot", "you are wrong today", "you are wrong"]}
+    )
+    result = rewriter(table).rewrite("you are an idiot today")
+    assert (result.status, result.text) == ("rewritten", "you are wrong today")
+    assert result.alternatives == ("you are wrong",)
+    assert result.toxicity == (0.9, 0.0)
+    assert result.similarity == pytest.approx(0.6)  # 3 of the 5 words
+    assert [(s.start, s.end) for s in result.spans] == [(11, 16)]
+    assert result.model == "table|keyword@test"
+
+
+def test_only_failing_sentences_are_rewritten() -> None:
+    """The other sentences, and everything around the core, stay byte for byte."""
+    text = "Good point.  @sam you are an idiot here https://example.org\nSee you at 5."
+    table = Table({"you are an idiot here": ["you are not right here"]})
+    result = rewriter(table).rewrite(text)
+    assert result.text == (
+        "Good point.  @sam you are not right here https://example.org\nSee you at 5."
+    )
+    assert table.asked == ["you are an idiot here"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "gate"),
+    [
+        ("you are an idiot now", "toxicity"),
+        ("hmpf you are an odd one", "toxicity"),
+        ("something else entirely and fully different", "similarity"),
+        ("you", "too_short"),
+        ("you are an odd one are an odd one are an odd one", "repetition"),
+        ("you are an odd one or not", "protected"),
+    ],
+)
+def test_each_gate_can_refuse(candidate: str, gate: str) -> None:
+    """A candidate that fails any one gate is not printed, and the reason names the gate."""
+    source = "you are an idiot 7"
+    result = rewriter(Table({source: [candidate]})).rewrite(source)
+    assert result.status == "unresolved"
+    assert gate in result.reason
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("keep", "what an idiot. Bye."), ("mask", f"what a {MASK}. Bye."), ("block", "")],
+)
+def test_policy_decides_what_is_printed(policy: Policy, expected: str) -> None:
+    """Unresolved is said as such under every policy; the original is only kept when asked for."""
+    result = rewriter(Table({}), policy=policy).rewrite("what an idiot. Bye.")
+    assert (result.status, result.text) == ("unresolved", expected)
+
+
+def test_later_sources_are_fallbacks() -> None:
+    """A later source is asked only for what no earlier one solved."""
+    first, second = Table({"idiot a": ["a"]}), Table({"idiot b": ["b"]})
+    results = rewriter(first, second).rewrite_many(["idiot a", "idiot b", "fine"])
+    assert [r.text for r in results] == ["a", "b", "fine"]
+    assert second.asked == ["idiot b"]
+
+
+def test_broken_source_loses_nothing() -> None:
+    """When an engine fails, its rows say so and are not printed raw; the others are answered."""
+    results = rewriter(Broken()).rewrite_many(["you idiot", "fine"])
+    assert [r.status for r in results] == ["error", "unchanged"]
+    assert "out of memory" in results[0].reason
+    assert results[0].text == f"you {MASK}"
+    rescued = rewriter(Broken(), Table({"you idiot": ["you"]})).rewrite("you idiot")
+    assert (rescued.status, rescued.text) == ("rewritten", "you")
+
+
+def test_force_rewrites_the_clean_but_never_for_the_worse() -> None:
+    """With force a clean text may change, but not into a more toxic one."""
+    table = Table({"a fine day": ["hmpf a fine day", "a very fine day"], "ok": ["hmpf ok"]})
+    results = rewriter(table).rewrite_many(["a fine day", "ok"], force=True)
+    assert [(r.text, r.status) for r in results] == [
+        ("a very fine day", "rewritten"),
+        ("ok", "unchanged"),
+    ]
+
+
+def test_threats_are_escalated_not_laundered() -> None:
+    """A threat goes to a person, whatever a source could make of it."""
+    table = Table({"i will kill you": ["i will miss you"]})
+    result = rewriter(table).rewrite("Hello there. i will kill you")
+    assert result.status == "escalated"
+    assert result.text == f"Hello there. {MASK}"
+    assert table.asked == []
+    assert "threat" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        ("", "unchanged", "no words"),
+        (" \n\t", "unchanged", "no words"),
+        ("12:30 !!!", "unchanged", ""),
+        ("\U0001f600\U0001f600", "not_screened", "symbols"),
+        ("x" * 30_000, "not_screened", "30,000"),
+        ("Ты неправ, прочитай статью", "not_screened", "English"),
+        ("أنت مخطئ، اقرأ المقال", "not_screened", "English"),
+        ("broken \ud800 text", "error", "U+D800"),
+        (None, "error", "NoneType"),
+        (7, "error", "int"),
+        ("a\x00b fine", "unchanged", ""),
+    ],
+)
+def test_odd_input_gets_a_status_and_a_reason(text: Any, status: str, reason: str) -> None:
+    """Nothing raises; what cannot be judged is not called clean."""
+    result = rewriter(Table({})).rewrite(text)
+    assert result.status == status
+    assert reason in result.reason
+
+
+def test_disguised_insults_do_not_pass_as_foreign() -> None:
+    """What the screener acts on is acted on, even where few words look English."""
+    result = rewriter(Table({})).rewrite("xqz idiot wvb kkj ppt")
+    assert result.status == "unresolved"
+
+
+def test_empty_batch() -> None:
+    """No texts, no results."""
+    assert rewriter(Table({})).rewrite_many([]) == []
+
+
+class Adversary:
+    """Proposes anything: the source, worse texts, control characters, nothing."""
+
+    name = "adversary"
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        return [[source, *self.texts, f"{source} idiot"] for source in sources]
+
+
+_FRAGMENTS = st.sampled_from(
+    ["you", "idiot", "clown", "hmpf", "fine", ".", "! ", "\n", "@sam", " ", "5", "“", "kill", "é"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(_FRAGMENTS, max_size=14).map("".join),
+    st.lists(st.lists(_FRAGMENTS, max_size=6).map("".join), max_size=3),
+    st.sampled_from(["keep", "mask", "block"]),
+    st.booleans(),
+)
+def test_never_more_toxic_and_never_silently_toxic(
+    text: str, proposed: list[str], policy: Policy, force: bool
+) -> None:
+    """Whatever is proposed: the printed text never scores worse, and what fails is marked."""
+    result = rewriter(Adversary(proposed), policy=policy).rewrite(text, force=force)
+    before, after = (float(np.max(SCREENER.toxicity([t]))) for t in (text, result.text))
+    assert after <= before
+    assert result.status in STATUSES
+    if after >= SCREENER.thresholds.act:
+        assert result.status in ("unresolved", "escalated")
+        assert policy == "keep"
+    if result.status == "unchanged":
+        assert result.text == text
