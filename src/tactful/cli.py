@@ -42,6 +42,9 @@ app.add_typer(screener_app, name="screener")
 
 T = TypeVar("T")
 
+_SCORED = ("_toxicity", "_toxic", "_error")
+"""The columns that a scored file gains."""
+
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -94,17 +97,16 @@ def rewrite(
 ) -> None:
     """Rewrite texts that insult; leave the others as they are, byte for byte."""
     from tactful.records import POLICIES
+    from tactful.rewriting.batch import ADDED, summary
 
     if policy not in POLICIES:
         raise typer.BadParameter(
             f"{policy!r} is none of {', '.join(POLICIES)}", param_hint="--policy"
         )
     source = _source(inputs, column)
-    with _sink(output, source, neutralise_formulas) as write:
+    with _sink(output, [*source.columns, *ADDED], neutralise=neutralise_formulas) as write:
         rewriter = _load_rewriter(model, policy, screener)  # type: ignore[arg-type]  # checked above
         counts = _rewrite_all(source, rewriter, write, every=every, as_json=as_json)
-    from tactful.rewriting.batch import summary
-
     if source.is_file or counts.total() > 1:
         _say(summary(counts))
     if strict and counts["error"]:
@@ -124,12 +126,12 @@ def score(
     source = _source(inputs, column)
     judge = _load_screener(screener)
     errors = 0
-    with _sink(output, source, False) as write:
+    with _sink(output, [*source.columns, *_SCORED]) as write:
         for row in _progress(source.rows, source.total, "scoring"):
             result = _score(row, source.column, judge)
             errors += "error" in result
             if write is not None:
-                write({**row.values, **{f"_{name}": value for name, value in result.items()}})
+                write({**row.values, **{name: result.get(name[1:]) for name in _SCORED}})
             elif as_json:
                 _print_json({"text": row.values.get(source.column), **result})
             elif "error" in result:
@@ -184,7 +186,7 @@ def prepare(
         _print_json(report.to_dict())
     else:
         _print(report.render())
-    if check and report.bad_count:
+    if check and report.bad_rows:
         raise typer.Exit(1)
 
 
@@ -317,17 +319,16 @@ class _Source:
 
 def _source(inputs: list[str] | None, column: str | None) -> _Source:
     """Tell texts from a file from stdin. A name with the ending of a data file means the file."""
-    from tactful.corpora.read import Row, looks_like_file, open_rows
+    from tactful.corpora.read import Row
 
     inputs = inputs or ["-"]
-    files = [given for given in inputs if looks_like_file(given)]
+    files = [Path(given) for given in inputs if _is_file_name(given)]
     if files and len(inputs) > 1:
         raise typer.BadParameter(
             f"give one file at a time, or only texts; got {len(inputs)} arguments"
         )
     if files:
-        table = open_rows(Path(files[0]), column)
-        return _Source(table.rows, table.column, table.columns, is_file=True, total=table.total)
+        return _file_source(files[0], column)
     if column:
         raise typer.BadParameter("--column goes with a file")
     if inputs == ["-"]:
@@ -336,6 +337,28 @@ def _source(inputs: list[str] | None, column: str | None) -> _Source:
         return _Source(_lines(), "text", ["text"], is_file=False, total=None)
     rows = [Row(number, {"text": text}, None) for number, text in enumerate(inputs, 1)]
     return _Source(rows, "text", ["text"], is_file=False, total=len(rows))
+
+
+def _is_file_name(given: str) -> bool:
+    """A text is hardly ever one word that ends like a data file, so such a word names one."""
+    from tactful.corpora.read import KINDS
+
+    suffix = Path(given).suffix.lower() if len(given) < 1024 else ""
+    return suffix in {*KINDS, ".gz"} and not any(c.isspace() for c in Path(given).name)
+
+
+def _file_source(path: Path, column: str | None) -> _Source:
+    from tactful.corpora.columns import text_column
+    from tactful.corpora.read import column_names, read_rows, require_columns
+
+    names = column_names(path)
+    column = column or text_column(names) or (names[0] if len(names) == 1 else None)
+    if column is None:
+        raise DataError(
+            f"{path}: say which column holds the text with --column: {', '.join(names)}"
+        )
+    require_columns(path, names, [column])
+    return _Source(read_rows(path), column, names, is_file=True, total=None)
 
 
 def _lines() -> Iterator[Row]:
@@ -352,7 +375,7 @@ def _lines() -> Iterator[Row]:
 
 @contextmanager
 def _sink(
-    output: Path | None, source: _Source, neutralise: bool
+    output: Path | None, columns: list[str], *, neutralise: bool = False
 ) -> Iterator[Callable[[dict[str, Any]], None] | None]:
     """Where rows go: a file that is opened before any work is done, or None for stdout."""
     if output is None:
@@ -360,7 +383,7 @@ def _sink(
         return
     from tactful.corpora.write import open_writer
 
-    with open_writer(output, neutralise_formulas=neutralise) as writer:
+    with open_writer(output, columns, neutralise_formulas=neutralise) as writer:
         yield writer.write
 
 

@@ -82,7 +82,7 @@ def test_only_failing_sentences_are_rewritten() -> None:
     [
         ("you are an idiot now", "toxicity"),
         ("hmpf you are an odd one", "toxicity"),
-        ("something else entirely and fully different", "similarity"),
+        ("7 other words that say something else", "similarity"),
         ("you", "too_short"),
         ("you are an odd one are an odd one are an odd one", "repetition"),
         ("you are an odd one or not", "protected"),
