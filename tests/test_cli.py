@@ -53,7 +53,7 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rewriter that knows one sentence, in the place of the one with real weights."""
     table = Table({"you idiot": ["you there"], "=you idiot": ["=you there"]})
 
-    def load(model: str, *, screener: object, config: RewriteConfig) -> Rewriter:
+    def load(model: str, *, screener: object, config: RewriteConfig, method: str) -> Rewriter:
         loose = config.model_copy(update={"min_similarity": 0.1})
         return Rewriter(SCREENER, WordOverlap(), [table], loose)
 
@@ -137,6 +137,7 @@ class TestRewrite:
         (["rewrite", "--colour", "x"], 2, "--colour"),
         (["rewrit"], 2, "rewrit"),
         (["rewrite", "--policy", "shout", "x"], 2, "keep, mask, block"),
+        (["rewrite", "--method", "magic", "x"], 2, "replace, prompt, delete, copy"),
         (["rewrite", "nowhere.csv"], 1, "nowhere.csv"),
         (["rewrite", "a.csv", "b.csv"], 2, "one file at a time"),
         (["score", "--column", "x", "hello"], 2, "--column goes with a file"),

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from tactful import __version__
-from tactful.errors import TactfulError
+from tactful.errors import DataError, TactfulError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tactful.corpora.read import Row
-    from tactful.records import Policy, Rewrite
+    from tactful.records import Rewrite
+    from tactful.rewriting.rewriter import Rewriter
     from tactful.screeners.base import Screener
 
 app = typer.Typer(
@@ -83,6 +84,9 @@ def rewrite(
     model: Annotated[
         str, typer.Option(help="'base', a local folder, or org/name@revision once fetched.")
     ] = "base",
+    method: Annotated[
+        str, typer.Option(help="replace, or a baseline: prompt, delete, copy.")
+    ] = "replace",
     output: Output = None,
     column: Column = None,
     screener: ScreenerPath = None,
@@ -98,14 +102,13 @@ def rewrite(
     """Rewrite texts that insult; leave the others as they are, byte for byte."""
     from tactful.records import POLICIES
     from tactful.rewriting.batch import ADDED, summary
+    from tactful.rewriting.rewriter import METHODS
 
-    if policy not in POLICIES:
-        raise typer.BadParameter(
-            f"{policy!r} is none of {', '.join(POLICIES)}", param_hint="--policy"
-        )
+    _one_of(policy, POLICIES, "--policy")
+    _one_of(method, METHODS, "--method")
     source = _source(inputs, column)
     with _sink(output, [*source.columns, *ADDED], neutralise=neutralise_formulas) as write:
-        rewriter = _load_rewriter(model, policy, screener)  # type: ignore[arg-type]  # checked above
+        rewriter = _load_rewriter(model, policy, method, screener)
         counts = _rewrite_all(source, rewriter, write, every=every, as_json=as_json)
     if source.is_file or counts.total() > 1:
         _say(summary(counts))
@@ -298,6 +301,11 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _one_of(value: str, known: Sequence[str], option: str) -> None:
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}", param_hint=option)
+
+
 class _Source:
     """Rows to work on, and what is known about them."""
 
@@ -387,7 +395,7 @@ def _sink(
         yield writer.write
 
 
-def _load_rewriter(model: str, policy: Policy, screener: Path | None) -> Any:
+def _load_rewriter(model: str, policy: Any, method: Any, screener: Path | None) -> Rewriter:
     from tactful.models import resolve
 
     # Missing weights should be reported before seconds are spent on importing torch.
@@ -398,7 +406,10 @@ def _load_rewriter(model: str, policy: Policy, screener: Path | None) -> Any:
 
     with _spinner("loading the model"):
         return Rewriter.load(
-            model, screener=_load_screener(screener), config=RewriteConfig(policy=policy)
+            model,
+            screener=_load_screener(screener),
+            config=RewriteConfig(policy=policy),
+            method=method,
         )
 
 
@@ -410,7 +421,7 @@ def _load_screener(folder: Path | None) -> Screener:
 
 def _rewrite_all(
     source: _Source,
-    rewriter: Any,
+    rewriter: Rewriter,
     write: Callable[[dict[str, Any]], None] | None,
     *,
     every: bool,

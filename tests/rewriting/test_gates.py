@@ -49,3 +49,4 @@ def test_text_gates_name_every_fault_in_order() -> None:
     assert text_gates("a fool", "!!!", shortest=0.3, longest=2) == ("empty",)
     assert text_gates("you fool", "you are mistaken", shortest=0.3, longest=2) == ()
     assert text_gates("you fool", "a b c d e", shortest=0.3, longest=2) == ("too_long",)
+    assert text_gates("fool", "you are mistaken", shortest=0.3, longest=2) == ()

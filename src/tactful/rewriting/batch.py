@@ -11,7 +11,15 @@ from tactful.corpora.read import Row
 from tactful.records import Rewrite
 from tactful.rewriting.rewriter import Rewriter
 
-ADDED = ("_text", "_status", "_reason", "_toxicity_before", "_toxicity_after", "_similarity", "_fluency")
+ADDED = (
+    "_text",
+    "_status",
+    "_reason",
+    "_toxicity_before",
+    "_toxicity_after",
+    "_similarity",
+    "_fluency",
+)
 """The columns that a rewritten file gains; the others stay as they were."""
 
 
@@ -31,7 +39,15 @@ def rewrite_rows(
 def as_columns(result: Rewrite) -> dict[str, Any]:
     """The added columns of one row."""
     before, after = result.toxicity
-    values = (result.text, result.status, result.reason, before, after, result.similarity, result.fluency)
+    values = (
+        result.text,
+        result.status,
+        result.reason,
+        before,
+        after,
+        result.similarity,
+        result.fluency,
+    )
     return {
         name: round(value, 4) if isinstance(value, float) else value
         for name, value in zip(ADDED, values, strict=True)

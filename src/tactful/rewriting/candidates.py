@@ -6,9 +6,12 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from tactful.prompts import few_shot
 from tactful.records import Prompt
 from tactful.rewriting.edits import Edit, apply_edits
+from tactful.rewriting.lexicon import flagged_words
 from tactful.rollouts.base import Backend, Request, Sampling
 from tactful.screeners.base import Screener
 
@@ -72,19 +75,19 @@ class Deletion:
 
 
 def strike(text: str, screener: Screener, *, replacement: str, rounds: int = 12) -> str:
-    """Replace the spans the screener points at, strongest first, until the text passes.
+    """Replace the words the screener points at, in order, until the text passes.
 
     May give up with a text that still fails: the caller must screen what comes back.
     """
     for _ in range(rounds):
         if screener.toxicity([text])[0] < screener.thresholds.passing:
             break
-        spans = [span for span in screener.explain(text) if text[span.start : span.end].strip()]
         # A mask must not be masked again, or nothing would ever end.
-        spans = [span for span in spans if text[span.start : span.end] != replacement]
-        if not spans:
+        found = [w for w in flagged_words(text, screener) if text[slice(*w)] not in replacement]
+        if not found:
             break
-        text = apply_edits(text, [Edit(spans[0].start, spans[0].end, replacement)])
+        milder = [apply_edits(text, [Edit(start, end, replacement)]) for start, end in found]
+        text = milder[int(np.argmin(screener.toxicity(milder)))]
     return text
 
 

@@ -58,9 +58,11 @@ def text_gates(source: str, rewrite: str, *, shortest: float, longest: float) ->
     if not words(rewrite):
         return ("empty",)
     ratio = length_ratio(source, rewrite)
+    # Two words more are no ramble, however short the source: "idiot!" -> "you are mistaken!"
+    added = len(words(rewrite)) - len(words(source))
     checks = {
         "too_short": ratio < shortest,
-        "too_long": ratio > longest,
+        "too_long": ratio > longest and added > 2,
         "repetition": is_repetitive(source, rewrite),
         "chatter": is_chatter(source, rewrite),
         "protected": not keeps(source, rewrite),

@@ -18,12 +18,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from tactful.config import Config
 from tactful.records import Policy, Response, Rewrite, Status
-from tactful.rewriting.candidates import CandidateSource, PromptedModel, strike
+from tactful.rewriting.candidates import CandidateSource, Copy, Deletion, PromptedModel, strike
 from tactful.rewriting.gates import text_gates, words
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.protect import peel
@@ -36,17 +37,23 @@ from tactful.segment import sentences
 
 MASK = "[removed]"
 
+Method = Literal["replace", "prompt", "delete", "copy"]
+"""Where candidates come from; the last three are baselines to measure the first against."""
+METHODS: tuple[Method, ...] = get_args(Method)
+
 
 class RewriteConfig(Config):
     """What a rewrite must satisfy, and what happens when nothing does."""
 
     policy: Policy = "mask"
-    min_similarity: float = Field(0.5, ge=0, le=1, description="Least similarity to the source.")
-    shortest: float = Field(0.34, ge=0, description="Least words per word of the source.")
-    longest: float = Field(2.0, gt=0, description="Most words per word of the source.")
-    meaning: float = Field(1.0, ge=0, description="Weight of similarity in the ranking.")
-    fluency: float = Field(1.0, ge=0, description="Weight of fluency in the ranking.")
-    max_chars: int = Field(20_000, ge=1, description="Longer texts are not screened.")
+    min_similarity: float = Field(
+        default=0.5, ge=0, le=1, description="Least similarity to the source."
+    )
+    shortest: float = Field(default=0.34, ge=0, description="Least words per word of the source.")
+    longest: float = Field(default=2.0, gt=0, description="Most words per word of the source.")
+    meaning: float = Field(default=1.0, ge=0, description="Weight of similarity in the ranking.")
+    fluency: float = Field(default=1.0, ge=0, description="Weight of fluency in the ranking.")
+    max_chars: int = Field(default=20_000, ge=1, description="Longer texts are not screened.")
 
 
 @dataclass(slots=True)
@@ -98,6 +105,7 @@ class Rewriter:
         *,
         screener: Screener | None = None,
         config: RewriteConfig | None = None,
+        method: Method = "replace",
     ) -> Rewriter:
         """The default rewriter, from weights that are on this machine; downloads nothing.
 
@@ -111,10 +119,16 @@ class Rewriter:
 
         screener = screener or LinearScreener.load()
         backend = LocalBackend.load(str(model))
+        sources: dict[Method, list[CandidateSource]] = {
+            "replace": [Replacement(screener), Deletion(screener)],
+            "prompt": [PromptedModel(backend)],
+            "delete": [Deletion(screener)],
+            "copy": [Copy()],
+        }
         return cls(
             screener,
             MiniLMSimilarity.load(),
-            [Replacement(screener), PromptedModel(backend)],
+            sources[method],
             config,
             fluency=LikelihoodFluency(backend),
         )
@@ -128,8 +142,11 @@ class Rewriter:
         """Rewrite one text if it needs it; with `force`, also when it is already clean."""
         return self.rewrite_many([text], force=force)[0]
 
-    def rewrite_many(self, texts: Sequence[str], *, force: bool = False) -> list[Rewrite]:
-        """Rewrite many texts together, in order; `seconds` is each one's share of the time."""
+    def rewrite_many(self, texts: Sequence[Any], *, force: bool = False) -> list[Rewrite]:
+        """Rewrite many texts together, in order; `seconds` is each one's share of the time.
+
+        What is no text (a missing cell) gets the status `error`, not an exception.
+        """
         started = time.perf_counter()
         jobs = [_Job(text) for text in texts]
         for job in jobs:
@@ -141,7 +158,7 @@ class Rewriter:
         share = (time.perf_counter() - started) / max(1, len(jobs))
         return [replace(result, seconds=share, model=self.name) for result in results]
 
-    def _out_of_scope(self, text: str) -> Rewrite | None:
+    def _out_of_scope(self, text: Any) -> Rewrite | None:
         """The results that need no screener: wrong type, nothing to judge, too much to judge."""
         if not isinstance(text, str):
             return Rewrite("", "", "error", reason=f"expected text, got {type(text).__name__}")
@@ -212,7 +229,9 @@ class Rewriter:
         pairs = [(p, text) for p, texts in zip(pieces, proposed, strict=True) for text in texts]
         toxicity = self.screener.toxicity([p.lead + text + p.trail for p, text in pairs]).tolist()
         scores = [{"toxicity": value} for value in toxicity]
-        failed = [self._cheap_gates(p, text, t) for (p, text), t in zip(pairs, toxicity, strict=True)]
+        failed = [
+            self._cheap_gates(p, text, t) for (p, text), t in zip(pairs, toxicity, strict=True)
+        ]
         # The neural scorers are what takes time: they are only asked what may still pass.
         open_rows = [row for row, gates in enumerate(failed) if not gates]
         sources = [pairs[row][0].core for row in open_rows]

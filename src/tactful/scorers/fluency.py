@@ -33,5 +33,7 @@ class LikelihoodFluency:
         # Many rewrites share a source, and sources repeat from call to call.
         texts = list(dict.fromkeys([*sources, *rewrites]))
         logp = dict(zip(texts, self.model.mean_logp(texts).tolist(), strict=True))
-        gain = [logp[rewrite] - logp[source] for source, rewrite in zip(sources, rewrites, strict=True)]
+        gain = [
+            logp[rewrite] - logp[source] for source, rewrite in zip(sources, rewrites, strict=True)
+        ]
         return np.exp(np.minimum(0.0, np.array(gain, dtype=np.float64)))

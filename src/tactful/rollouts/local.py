@@ -1,0 +1,337 @@
+"""Rollouts with a model in this process, through transformers `generate`.
+
+Random numbers belong to a row, not to the batch: row `i` of a request draws from the stream of
+(request.seed, i). So a text does not depend on its neighbours, beyond the rounding of the
+model's own arithmetic (which in bfloat16 may turn a near tie).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tactful.errors import ConfigError, DataError
+from tactful.models import file_sha256, quiet_transformers, resolve
+from tactful.records import Message, Prompt
+from tactful.rollouts.base import Completion, Request, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+DType = Literal["auto", "bfloat16", "float32"]
+"""`auto` is bfloat16 where the processor computes in it natively, else float32."""
+
+# Enough tokens to hold the top-p mass of most rows. Sorting the whole vocabulary for every row
+# would take as long as the model itself.
+_LIKELY = 512
+_NO_TEMPLATE = (
+    "The model {name} has no chat template, so it cannot take messages. Send a plain string, or "
+    "use an instruct model."
+)
+
+
+class LocalBackend:
+    """A causal language model that answers requests in batches of up to `batch_size` rows."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, *, batch_size: int = 32) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.batch_size = batch_size
+        self._ends = _end_tokens(model, tokenizer)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = "base",
+        *,
+        dtype: DType = "auto",
+        adapter: Path | None = None,
+        device: str | None = None,
+        batch_size: int = 32,
+    ) -> LocalBackend:
+        """Load a model that is on this machine.
+
+        Args:
+            name_or_path: What `tactful.models.resolve` understands.
+            dtype: What the model computes in.
+            adapter: A folder with a LoRA adapter in safetensors. It stays beside the model:
+                merged into bfloat16 weights, small changes would be rounded away.
+            device: Where to compute; a GPU if there is one, else the CPU.
+            batch_size: Rows in one pass: more is faster per text and takes more memory.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        files = resolve(name_or_path)
+        # A model's own code is never run, and nothing is looked up on the hub.
+        safe = {"trust_remote_code": False, "local_files_only": True}
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(files.folder, **safe)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                files.folder, dtype=_torch_dtype(dtype, device), use_safetensors=True, **safe
+            )
+        _forget_habits(model)
+        name = files.name
+        if adapter is not None:
+            model = _with_adapter(model, adapter)
+            name += f"+{adapter.name}@{file_sha256(adapter / _ADAPTER)[:8]}"
+        return cls(model.to(device), tokenizer, name, batch_size=batch_size)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Answer every request with `sampling.num` completions, in the order of the requests."""
+        prompts = [self._encode(request) for request in requests]
+        # Greedy completions of one prompt are all the same, so one is enough.
+        num = sampling.num if sampling.temperature > 0 else 1
+        rows = [(i, sample) for i in range(len(requests)) for sample in range(num)]
+        # Alike lengths share a batch, so little is padded; the longest first, so that a batch
+        # that does not fit into memory fails at once.
+        rows.sort(key=lambda row: -len(prompts[row[0]]))
+        answers: list[list[Completion]] = [[Completion("")] * num for _ in requests]
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size]
+            completions = self._generate_batch(
+                [prompts[i] for i, _ in batch],
+                [requests[i].max_new_tokens for i, _ in batch],
+                [(requests[i].seed, sample) for i, sample in batch],
+                sampling,
+            )
+            for (i, sample), completion in zip(batch, completions, strict=True):
+                answers[i][sample] = completion
+        return [answer * (sampling.num // num) for answer in answers]
+
+    def mean_logp(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The mean log-probability of a text's tokens and of its end, in the order of the texts."""
+        import torch
+
+        end = self._ends[0]
+        rows = [[end, *encode_prompt(self.tokenizer, text, name=self.name), end] for text in texts]
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        means = np.zeros(len(rows))
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            width = len(rows[batch[0]])
+            ids = torch.full((len(batch), width), end, device=self.model.device)
+            mask = torch.zeros_like(ids)
+            for i, row in enumerate(batch):
+                ids[i, : len(rows[row])] = torch.tensor(rows[row])
+                mask[i, : len(rows[row])] = 1
+            with torch.inference_mode():
+                logits = self.model(input_ids=ids, attention_mask=mask).logits
+                # Position t predicts token t + 1.
+                losses = torch.nn.functional.cross_entropy(
+                    logits[:, :-1].float().transpose(1, 2), ids[:, 1:], reduction="none"
+                )
+            counted = mask[:, 1:]
+            means[batch] = (-(losses * counted).sum(1) / counted.sum(1)).cpu().numpy()
+        return means
+
+    def _encode(self, request: Request) -> list[int]:
+        tokens = encode_prompt(self.tokenizer, request.prompt, name=self.name)
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit and len(tokens) + request.max_new_tokens > limit:
+            raise DataError(
+                f"A prompt of {len(tokens)} tokens with {request.max_new_tokens} to come does not "
+                f"fit into the {limit} tokens that {self.name} reads. Shorten the text."
+            )
+        return tokens
+
+    def _generate_batch(
+        self,
+        prompts: list[list[int]],
+        limits: list[int],
+        seeds: list[tuple[int, int]],
+        sampling: Sampling,
+    ) -> list[Completion]:
+        import torch
+
+        width, device = max(map(len, prompts)), self.model.device
+        input_ids = torch.full((len(prompts), width), self._ends[0])
+        mask = torch.zeros_like(input_ids)
+        for row, prompt in enumerate(prompts):
+            # On the left, so that every row goes on where its prompt ends.
+            input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        stop_at = torch.tensor(limits, device=device) + width
+        processors = []
+        if sampling.temperature > 0:
+            draws = _uniform_draws(seeds, max(limits)).to(device)
+            processors.append(_Nucleus(sampling.temperature, sampling.top_p, draws, width))
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=input_ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=self._greedy(max(limits)),
+                logits_processor=processors,
+                stopping_criteria=[lambda ids, _scores: ids.shape[1] >= stop_at],
+            )
+        return [
+            self._completion(tokens[:limit])
+            for tokens, limit in zip(output[:, width:].tolist(), limits, strict=True)
+        ]
+
+    def _greedy(self, max_new_tokens: int) -> Any:
+        from transformers import GenerationConfig
+
+        return GenerationConfig(  # type: ignore[no-untyped-call]  # untyped upstream
+            max_new_tokens=max_new_tokens,
+            do_sample=False,  # the processor has drawn; the arg-max takes what it drew
+            eos_token_id=self._ends,
+            pad_token_id=self._ends[0],
+        )
+
+    def _completion(self, tokens: list[int]) -> Completion:
+        end = next((i for i, token in enumerate(tokens) if token in self._ends), None)
+        text = self.tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        return Completion(text.strip(), finished=end is not None)
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt, *, name: str = "this model") -> list[int]:
+    """Turn a prompt into tokens; what a user wrote never becomes a control token.
+
+    A plain string is text throughout. Messages go through the chat template, which is cut at
+    their contents: only the template's own pieces may hold special tokens.
+    """
+    if isinstance(prompt, str):
+        tokens: list[int] = tokenizer.encode(prompt, split_special_tokens=True)
+        # A model cannot start from nothing.
+        return tokens or [tokenizer.bos_token_id or tokenizer.eos_token_id]
+    if not tokenizer.chat_template:
+        raise ConfigError(_NO_TEMPLATE.format(name=name))
+    tokens = []
+    for piece, is_content in _template_pieces(tokenizer, prompt):
+        tokens += tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=is_content)
+    return tokens
+
+
+def _template_pieces(tokenizer: Any, messages: list[Message]) -> list[tuple[str, bool]]:
+    # Private-use characters: no template contains them, and contents are put in afterwards.
+    marks = [f"\ue000{i}\ue001" for i in range(len(messages))]
+    marked = [
+        {"role": message["role"], "content": mark}
+        for message, mark in zip(messages, marks, strict=True)
+    ]
+    rest = tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
+    pieces = []
+    for message, mark in zip(messages, marks, strict=True):
+        before, found, rest = rest.partition(mark)
+        if not found:
+            raise ConfigError(
+                f"The chat template does not show the {message['role']} message where it stands; "
+                "use another order of roles, or another model."
+            )
+        pieces += [(before, False), (message["content"], True)]
+    return [*pieces, (rest, False)]
+
+
+class _Nucleus:
+    """Draws each row's next token with the row's own random number, by temperature and top-p.
+
+    The draw walks through the tokens in the order of the vocabulary. Walking by probability
+    would let two nearly equal tokens swap places, and with them all that come after.
+    """
+
+    def __init__(self, temperature: float, top_p: float, draws: Tensor, width: int) -> None:
+        self.temperature = temperature
+        self.top_p = top_p
+        self.draws = draws
+        self.width = width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        import torch
+
+        probs = (scores.float() / self.temperature).softmax(dim=-1)
+        if self.top_p < 1:
+            probs = probs.masked_fill(probs < _cutoff(probs, self.top_p), 0.0)
+        # In float64 a draw below 1 stays below the total.
+        cumulated = probs.cumsum(dim=-1).double()
+        draw = self.draws[:, input_ids.shape[1] - self.width, None]
+        token = torch.searchsorted(cumulated, draw * cumulated[:, -1:], right=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+
+
+def _cutoff(probs: Tensor, top_p: float) -> Tensor:
+    """The least probability among each row's most likely tokens that together reach `top_p`."""
+    top = probs.topk(min(_LIKELY, probs.shape[-1])).values
+    cutoff = _last_inside(top, top_p)
+    flat = top.sum(dim=-1) < top_p
+    if bool(flat.any()):
+        cutoff[flat] = _last_inside(probs[flat].sort(dim=-1, descending=True).values, top_p)
+    return cutoff
+
+
+def _last_inside(falling: Tensor, top_p: float) -> Tensor:
+    before = falling.cumsum(dim=-1) - falling
+    return falling.masked_fill(before >= top_p, float("inf")).amin(dim=-1, keepdim=True)
+
+
+def _uniform_draws(seeds: list[tuple[int, int]], length: int) -> Tensor:
+    import torch
+
+    streams = [np.random.Generator(np.random.Philox([abs(seed), i])) for seed, i in seeds]
+    return torch.from_numpy(np.stack([stream.random(length) for stream in streams]))
+
+
+def _forget_habits(model: Any) -> None:
+    """Keep of a model's own generation settings only when it stops.
+
+    transformers fills what a request leaves open from them: a repetition penalty, say, would
+    bend what is sampled without anybody having asked.
+    """
+    from transformers import GenerationConfig
+
+    ends = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # untyped upstream
+        eos_token_id=ends
+    )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    ends = model.generation_config.eos_token_id
+    ends = list(ends) if isinstance(ends, list) else [ends]
+    known = [end for end in (tokenizer.eos_token_id, *ends) if end is not None]
+    if not known:
+        raise ConfigError("The model has no end-of-text token, so it would never stop.")
+    return list(dict.fromkeys(known))
+
+
+def _torch_dtype(dtype: DType, device: str) -> dtype:
+    import torch
+
+    if dtype == "auto":
+        dtype = "bfloat16" if native_bfloat16(device) else "float32"
+    return torch.bfloat16 if dtype == "bfloat16" else torch.float32
+
+
+def native_bfloat16(device: str = "cpu") -> bool:
+    """True where the processor computes in bfloat16 itself."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # mkldnn's own test also says yes to processors that only emulate it, slowly.
+    checks: list[Callable[[], bool]] = [
+        torch.cpu._is_avx512_bf16_supported,
+        torch.cpu._is_amx_tile_supported,
+    ]
+    return any(check() for check in checks)
+
+
+_ADAPTER = "adapter_model.safetensors"
+
+
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    if not (adapter / _ADAPTER).is_file():
+        raise ConfigError(f"{adapter} holds no {_ADAPTER}, so it is not an adapter we can load.")
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that is being retired; no user can do anything about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return PeftModel.from_pretrained(model, str(adapter))
