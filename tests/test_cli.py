@@ -113,7 +113,7 @@ class TestRewrite:
         source.write_bytes(gzip.compress(b"=you idiot\n"))
         out = tmp_path / "out.csv"
         assert run("rewrite", source, "-o", out, "--neutralise-formulas").code == 0
-        (row,) = csv.DictReader(out.open())
+        (row,) = csv.DictReader(out.read_text().splitlines())
         assert row["_text"] == "'=you there"
         assert row["text"] == "'=you idiot"
 

@@ -258,11 +258,16 @@ def screener_eval(
 ) -> None:
     """Evaluate a screener on the held-out folds of a recipe's data."""
     from tactful.config import load_recipe
-    from tactful.recipe import ScreenerRecipe, evaluate_recipe, render_screener_report
-
-    metrics = evaluate_recipe(
-        load_recipe(recipe, ScreenerRecipe, overrides or []), _load_screener(screener)
+    from tactful.recipe import (
+        ScreenerRecipe,
+        evaluate_screener,
+        read_folds,
+        render_screener_report,
     )
+
+    chosen = load_recipe(recipe, ScreenerRecipe, overrides or [])
+    _, dev = read_folds(chosen)
+    metrics = evaluate_screener(_load_screener(screener), dev, chosen.contrasts)
     if as_json:
         _print_json(metrics)
     else:

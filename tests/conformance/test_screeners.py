@@ -1,0 +1,137 @@
+"""What every screener promises, whatever it is made of. A new one is tested by being listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tactful.screeners.base import Screener, Thresholds
+from tactful.screeners.linear import LinearConfig, LinearScreener
+from tests.fakes import KeywordScreener
+
+
+@cache
+def shipped() -> Screener:
+    return LinearScreener.load()
+
+
+@cache
+def fitted() -> Screener:
+    texts = ["you idiot", "what an idiot", "you fool", "such a fool"] * 3
+    texts += ["you teacher", "what a day", "you there", "such a joy"] * 3
+    config = LinearConfig(word_count=2, pair_count=2, gram_count=2)
+    screener = LinearScreener(Thresholds(0.5, 0.4), config=config)
+    return screener.fit(texts, [True] * 12 + [False] * 12)
+
+
+def keyword() -> Screener:
+    return KeywordScreener({"idiot": 0.9, "fool": 0.7})
+
+
+SCREENERS = [shipped, fitted, keyword]
+each = pytest.mark.parametrize("make", SCREENERS, ids=lambda make: make.__name__)
+Make = Callable[[], Screener]
+
+TEXTS = [
+    "you idiot",
+    "good morning",
+    "",
+    "what a fool , really",
+    "The bus is late. You idiot!",
+    "x" * 3000,
+]
+WEIRD = [
+    "",
+    " ",
+    "\x00",
+    "\ud800",
+    "\u202e\u200b",
+    "\U0001f600" * 50,
+    "İ\u0301ß",
+    "ﷺ",
+    "\n\n\n",
+    "a\u0300" * 500,
+    "f***",
+    "&#0;",
+]
+
+
+@each
+def test_is_a_screener(make: Make) -> None:
+    """It has all parts of the protocol, and thresholds in order."""
+    screener = make()
+    assert isinstance(screener, Screener)
+    assert screener.name
+    assert 0 <= screener.thresholds.passing <= screener.thresholds.act <= 1
+
+
+@each
+def test_nothing_for_nothing(make: Make) -> None:
+    """An empty list gives an empty array of floats."""
+    found = make().toxicity([])
+    assert found.shape == (0,)
+    assert found.dtype == np.float64
+
+
+@each
+def test_range_and_shape(make: Make) -> None:
+    """One probability for each text, whatever the text."""
+    found = make().toxicity(TEXTS + WEIRD)
+    assert found.shape == (len(TEXTS + WEIRD),)
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+@each
+def test_order_is_kept(make: Make) -> None:
+    """Backwards in is backwards out."""
+    screener = make()
+    assert screener.toxicity(TEXTS[::-1]).tolist() == screener.toxicity(TEXTS).tolist()[::-1]
+
+
+@each
+def test_alone_as_in_a_batch(make: Make) -> None:
+    """Company changes no score."""
+    screener = make()
+    alone = [float(screener.toxicity([text])[0]) for text in TEXTS + WEIRD]
+    assert screener.toxicity(TEXTS + WEIRD).tolist() == alone
+
+
+@each
+def test_an_insult_is_worse_than_a_greeting(make: Make) -> None:
+    """Higher means worse, and the insult is acted on."""
+    screener = make()
+    insult, greeting = screener.toxicity(["you idiot", "good morning"])
+    assert insult >= screener.thresholds.act > greeting
+
+
+@each
+def test_empty_text_is_not_toxic(make: Make) -> None:
+    """There is nothing to act on in an empty text."""
+    screener = make()
+    assert screener.toxicity([""])[0] < screener.thresholds.act
+
+
+@each
+def test_explanations_lie_in_the_text(make: Make) -> None:
+    """Spans are non-empty pieces of the original, and an insult has one."""
+    screener = make()
+    for text in [*TEXTS, *(w for w in WEIRD if w.lower() == w)]:
+        assert all(0 <= s.start < s.end <= len(text) for s in screener.explain(text))
+    spans = screener.explain("Well, you IDIOT!")
+    assert "IDIOT" in {"Well, you IDIOT!"[s.start : s.end] for s in spans}
+
+
+@each
+def test_saved_and_loaded(make: Make, tmp_path: Path) -> None:
+    """Where a screener can be saved, the loaded one answers alike."""
+    screener = make()
+    if not isinstance(screener, LinearScreener):
+        pytest.skip("has nothing to save")
+    screener.save(tmp_path)
+    again = type(screener).load(tmp_path)
+    assert again.name == screener.name
+    assert again.toxicity(TEXTS).tolist() == screener.toxicity(TEXTS).tolist()
