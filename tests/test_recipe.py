@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tactful.config import load_recipe
+from tactful.corpora.piles import Example, own_corpus
+from tactful.errors import ConfigError, DataError
+from tactful.recipe import (
+    Contrast,
+    ScreenerRecipe,
+    evaluate_screener,
+    fit_screener,
+    read_folds,
+    render_screener_report,
+)
+from tactful.screeners.linear import LinearScreener
+from tests.fakes import KeywordScreener
+
+ROOT = Path(__file__).parent.parent
+
+RECIPE = """
+data:
+  piles:
+    - {file: toxic.jsonl, toxic: true}
+    - {file: neutral.jsonl, toxic: false}
+train_folds: [0, 1, 2, 3, 4, 5, 6]
+dev_folds: [7, 8, 9]
+thresholds: {act_below: 0.9, act_sources: [tactful], passing_below: 0.7, passing_sources: [tactful]}
+contrasts:
+  - {name: own, toxic: [tactful], neutral: [tactful]}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> ScreenerRecipe:
+    """A recipe over the sample corpus, written out as a user's data would be."""
+    for name, toxic in (("toxic.jsonl", True), ("neutral.jsonl", False)):
+        rows = [e for e in own_corpus() if e.toxic == toxic]
+        lines = [json.dumps({"text": e.text, "source": e.source, "fold": e.fold}) for e in rows]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    return load_recipe(path, ScreenerRecipe, [f"data.dir={tmp_path}"])
+
+
+def test_fit_writes_all_that_made_it(recipe: ScreenerRecipe, tmp_path: Path) -> None:
+    """Weights, settings, recipe, metrics and card; loaded again it is the same screener."""
+    out = tmp_path / "screener"
+    measured = fit_screener(recipe, out)
+    assert {p.name for p in out.iterdir()} == {
+        "weights.npz",
+        "screener.json",
+        "recipe.yaml",
+        "metrics.json",
+        "README.md",
+    }
+    assert json.loads((out / "metrics.json").read_text()) == measured
+    assert str(tmp_path) not in (out / "recipe.yaml").read_text()
+    loaded = LinearScreener.load(out)
+    _, dev = read_folds(recipe)
+    neutral = [e.text for e in dev if not e.toxic and e.source == "tactful"]
+    scores = loaded.toxicity(neutral)
+    # The rule of the recipe, on the rows it speaks of.
+    assert np.mean(scores < loaded.thresholds.act) >= 0.9
+    assert np.mean(scores < loaded.thresholds.passing) >= 0.7
+    assert measured["auroc"] > 0.7
+    assert loaded.name in render_screener_report(measured)
+
+
+def test_shares_by_hand() -> None:
+    """Of three insults two are seen at act, of two neutral rows one; the contrast is their mean."""
+    screener = KeywordScreener({"idiot": 0.9, "clown": 0.4}, act=0.5, passing=0.3)
+    rows = [
+        ("you idiot", True),
+        ("idiot", True),
+        ("clown", True),
+        ("fine", False),
+        ("idiot box", False),
+    ]
+    examples = [Example(text, toxic, "s", 9) for text, toxic in rows]
+    measured = evaluate_screener(
+        screener, examples, [Contrast(name="c", toxic=("s",), neutral=("s",))]
+    )
+    shares: dict[Any, Any] = {row["toxic"]: row for row in measured["sources"]}
+    assert shares[True]["at_act"] == pytest.approx(2 / 3)
+    assert shares[True]["at_passing"] == 1.0
+    assert shares[False]["at_act"] == 0.5
+    assert measured["contrasts"][0]["balanced_accuracy_act"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("dev_folds=[0]", ConfigError, "no fold in common"),
+        ("dev_folds=[77]", DataError, "77"),
+        ("thresholds.act_sources=[nowhere]", ConfigError, "nowhere"),
+    ],
+)
+def test_recipes_that_cannot_work(
+    recipe: ScreenerRecipe, tmp_path: Path, override: str, error: type[Exception], message: str
+) -> None:
+    """What is wrong is said before or instead of a half-made screener."""
+    wrong = load_recipe(
+        tmp_path / "recipe.yaml",
+        ScreenerRecipe,
+        [f"data.dir={tmp_path}", "templates=false", override],
+    )
+    with pytest.raises(error, match=message):
+        fit_screener(wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_recipes_load(path: Path) -> None:
+    """Every recipe in the repository is one the code can read."""
+    load_recipe(path, ScreenerRecipe, ["data.dir=anywhere"])
+
+
+def test_shipped_screener_was_made_by_the_shipped_recipe() -> None:
+    """The recipe saved with the weights is the one in recipes/, but for the data's folder."""
+    shipped = load_recipe(ROOT / "src/tactful/assets/screener/recipe.yaml", ScreenerRecipe)
+    assert shipped == load_recipe(
+        ROOT / "recipes/screener.yaml", ScreenerRecipe, [f"data.dir={shipped.data.dir}"]
+    )
+    assert shipped.model == LinearScreener.load().config
+
+
+def test_report_shows_the_shipped_figures() -> None:
+    """docs/results/screener.md is what the committed metrics render to."""
+    metrics = json.loads((ROOT / "src/tactful/assets/screener/metrics.json").read_text())
+    assert (ROOT / "docs/results/screener.md").read_text() == render_screener_report(metrics)
