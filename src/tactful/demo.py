@@ -23,6 +23,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from tactful import Rewriter
@@ -37,7 +38,7 @@ def main() -> None:
     for result in results:
         before, after = result.toxicity
         scores = "" if before is None or after is None else f"{before:.2f} → {after:.2f}"
-        table.add_row(result.source, result.text, result.status, scores)
+        table.add_row(escape(result.source), escape(result.text), result.status, scores)
     console.print(table)
     console.print(
         f"{len(results)} texts in {time.perf_counter() - started:.1f} s with {rewriter.name}"

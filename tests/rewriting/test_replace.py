@@ -23,6 +23,7 @@ SCREENER = KeywordScreener(
         ("why the hell is it late?", "why is it late?"),
         ("he was a pathetic clown", "he was a bad person"),
         ("a zorp plan", "a poor plan"),
+        ("a zorp clown", "a zorp person"),
     ],
 )
 def test_proposes_what_a_decent_writer_would_put(source: str, expected: str) -> None:

@@ -96,6 +96,19 @@ def test_each_gate_can_refuse(candidate: str, gate: str) -> None:
     assert gate in result.reason
 
 
+def test_short_sentences_may_change_more() -> None:
+    """Of two words one may go (.5 is above 2/6 of the limit); of six, four may not (.33)."""
+    short, long = "idiot, stop", "you there, idiot, stop it now"
+    table = Table({short: ["stop"], long: ["stop it"]})
+    results = rewriter(table, shortest=0.1).rewrite_many([short, long])
+    assert [r.status for r in results] == ["rewritten", "rewritten"]
+    strict = Rewriter(
+        SCREENER, WordOverlap(), [table], RewriteConfig(min_similarity=0.6, shortest=0.1)
+    )
+    statuses = [r.status for r in strict.rewrite_many([short, long])]
+    assert statuses == ["rewritten", "unresolved"]
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [("keep", "what an idiot. Bye."), ("mask", f"what a {MASK}. Bye."), ("block", "")],

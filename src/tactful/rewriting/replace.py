@@ -65,6 +65,9 @@ def _options(text: str, start: int, end: int) -> list[Edit]:
 def _edits(text: str, start: int, end: int) -> Iterator[Edit]:
     before, after = text[:start], text[end:]
     group, listed = lookup(text[start:end])
+    if not group:
+        # Perhaps flagged for its company alone: then it may stay once the others are gone.
+        yield Edit(start, end, text[start:end])
     if group in ("person", "people", "thing", "") and _END.match(after):
         if _ADDRESS.search(before):
             yield Edit(start, end, "")

@@ -36,6 +36,8 @@ from tactful.screeners.threats import Threat, find_threat
 from tactful.segment import sentences
 
 MASK = "[removed]"
+# Words from which on a sentence must keep all of `min_similarity`.
+_FULL_LENGTH = 6
 
 Method = Literal["replace", "prompt", "delete", "copy"]
 """Where candidates come from; the last three are baselines to measure the first against."""
@@ -47,7 +49,7 @@ class RewriteConfig(Config):
 
     policy: Policy = "mask"
     min_similarity: float = Field(
-        default=0.5, ge=0, le=1, description="Least similarity to the source."
+        default=0.5, ge=0, le=1, description="Least similarity to the source; less for short ones."
     )
     shortest: float = Field(default=0.34, ge=0, description="Least words per word of the source.")
     longest: float = Field(default=2.0, gt=0, description="Most words per word of the source.")
@@ -242,13 +244,17 @@ class Rewriter:
             for row, value in zip(open_rows, scorer(sources, rewrites).tolist(), strict=True):
                 scores[row][name] = value
         for row in open_rows:
-            if scores[row]["similarity"] < self.config.min_similarity:
+            if scores[row]["similarity"] < self._least_similarity(pairs[row][0].core):
                 failed[row] = ("similarity",)
         responses = iter(
             Response(piece.core, text, score, gates)
             for (piece, text), score, gates in zip(pairs, scores, failed, strict=True)
         )
         return [[next(responses) for _ in texts] for texts in proposed]
+
+    def _least_similarity(self, source: str) -> float:
+        """A short sentence has little besides its insult, so less of it can be kept."""
+        return self.config.min_similarity * min(1.0, len(words(source)) / _FULL_LENGTH)
 
     def _cheap_gates(self, piece: _Piece, text: str, toxicity: float) -> tuple[str, ...]:
         """The gates that need no neural scorer."""
