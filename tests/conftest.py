@@ -17,4 +17,5 @@ def _empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """No test finds, or leaves, anything in a real cache folder."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("TACTFUL_HOME", str(home))
+    monkeypatch.setenv("MPLCONFIGDIR", str(home))
     return home

@@ -145,6 +145,13 @@ class TestRewrite:
         (["score", "x", "--screener", "/nowhere"], 1, "/nowhere"),
         (["prepare"], 2, "labelled file"),
         (["screener", "fit", "nowhere.yaml", "-o", "x"], 1, "nowhere.yaml"),
+        (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--stack", "best"], 2, "s-nlp"),
+        (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--stack", "s-nlp"], 1, "style"),
+        (
+            ["evaluate", "a.csv", "x=b.csv", "-o", "o", "--stack", "s-nlp", "--part", "style"],
+            2,
+            "NAME=VALUE",
+        ),
         (["rewrite", "hello"], 1, "tactful fetch"),
         (["rewrite", "--model", "/nowhere/model", "hello"], 1, "/nowhere/model"),
     ],

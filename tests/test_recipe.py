@@ -13,10 +13,14 @@ from tactful.errors import ConfigError, DataError
 from tactful.recipe import (
     Contrast,
     ScreenerRecipe,
+    Teacher,
+    _lessons,
     evaluate_screener,
     fit_screener,
     read_folds,
     render_screener_report,
+    taught,
+    worst_sentence,
 )
 from tactful.screeners.linear import LinearScreener
 from tests.fakes import KeywordScreener
@@ -70,6 +74,54 @@ def test_fit_writes_all_that_made_it(recipe: ScreenerRecipe, tmp_path: Path) -> 
     assert np.mean(scores < loaded.thresholds.passing) >= 0.7
     assert measured["auroc"] > 0.7
     assert loaded.name in render_screener_report(measured)
+
+
+def test_lessons_by_hand() -> None:
+    """A tenth of the target is the label; a toxic text's other sentences only have the teacher."""
+    teacher = Teacher(share=0.9, other_sentences=0.5)
+    told = [("Hello.", 0.2), ("You idiot.", 0.8)]
+    assert _lessons(told, True, 2.0, teacher) == [
+        ("Hello.", 0.2, 1.0),
+        ("You idiot.", pytest.approx(0.9 * 0.8 + 0.1), 2.0),
+    ]
+    assert _lessons(told, False, 2.0, teacher) == [
+        ("Hello.", pytest.approx(0.18), 2.0),
+        ("You idiot.", pytest.approx(0.72), 2.0),
+    ]
+    assert _lessons([], True, 1.0, teacher) == []
+
+
+def test_each_half_is_judged_by_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text's target comes from a teacher that was taught that text."""
+    taught_on: list[list[str]] = []
+
+    class Recorder:
+        def __init__(self, texts: list[str]) -> None:
+            self.texts = texts
+
+        def toxicity(self, texts: list[str]) -> Any:
+            assert not set(texts) & set(self.texts)
+            return np.full(len(texts), 0.5)
+
+    def fit(texts: list[str], *_: object, **__: object) -> Recorder:
+        taught_on.append(texts)
+        return Recorder(texts)
+
+    monkeypatch.setattr("tactful.recipe.TransformerScreener.fit", fit)
+    train = [Example(f"text {word}", word in "ac", "s", 0) for word in "abcde"]
+    lessons = taught(train, [1.0] * 5, KeywordScreener({}), Teacher(), lambda *_: None)  # type: ignore[arg-type]  # any screener will do
+    assert taught_on == [["text a", "text c", "text e"], ["text b", "text d"]]
+    assert [piece for piece, _, _ in lessons] == [e.text for e in train]
+    again = taught(train, [1.0] * 5, KeywordScreener({}), Teacher(share=0.5), lambda *_: None)  # type: ignore[arg-type]  # any screener will do
+    assert len(taught_on) == 2  # the second time from the cache, with another share
+    assert [target for _, target, _ in again] == [0.75, 0.25, 0.75, 0.25, 0.25]
+
+
+def test_worst_sentence() -> None:
+    """Of several sentences the most toxic one stands for the text."""
+    screener = KeywordScreener({"idiot": 0.9})
+    assert worst_sentence(screener, "Hello. You idiot. Bye.") == "You idiot. "
+    assert worst_sentence(screener, "Hello.") == "Hello."
 
 
 def test_shares_by_hand() -> None:

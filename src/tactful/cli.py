@@ -230,6 +230,59 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def evaluate(
+    sources: Annotated[
+        Path, typer.Argument(help="The texts that were rewritten, with references if any.")
+    ],
+    outputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=FILE...", help="Outputs of a system: name=file or name=file#column."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the report.")],
+    stack: Annotated[str, typer.Option(help="The judges: s-nlp, clef2024 or clef2025.")],
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part",
+            metavar="PART=FOLDER",
+            help="Where a model of the stack is: style=..., meaning=..., fluency=...",
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The system that the others are compared with.")
+    ] = None,
+    column: Column = None,
+    references: Annotated[
+        str | None, typer.Option(help="The column that holds people's rewrites.")
+    ] = None,
+    boot: Annotated[int, typer.Option(min=1, help="Resamples for the intervals.")] = 1000,
+) -> None:
+    """Judge rewrites by an official metric stack; write a report. Run again, it resumes."""
+    _quiet_libraries()
+    from tactful.evaluation.report import render_markdown
+    from tactful.evaluation.run import run_evaluate
+    from tactful.evaluation.stacks import STACKS, load_stack
+
+    _one_of(stack, list(STACKS), "--stack")
+    folders = dict(_pair(part, "--part") for part in parts or [])
+    report = run_evaluate(
+        sources,
+        outputs,
+        load_stack(stack, folders),
+        output,
+        column=column,
+        references=references,
+        baseline=baseline,
+        boot=boot,
+        progress=_counter("judging"),
+    )
+    _print(render_markdown(report))
+    _say(f"wrote {output / 'report.html'}")
+
+
 @screener_app.command("fit")
 def screener_fit(
     recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/screener.yaml.")],
@@ -241,7 +294,10 @@ def screener_fit(
     from tactful.config import load_recipe
     from tactful.recipe import ScreenerRecipe, fit_screener, render_screener_report
 
-    metrics = fit_screener(load_recipe(recipe, ScreenerRecipe, overrides or []), output)
+    _quiet_libraries()
+    metrics = fit_screener(
+        load_recipe(recipe, ScreenerRecipe, overrides or []), output, _counter("teaching")
+    )
     if as_json:
         _print_json(metrics)
     else:
@@ -515,6 +571,38 @@ def _progress_bar() -> Progress:
         console=Console(stderr=True),
         transient=True,
     )
+
+
+def _counter(verb: str) -> Callable[[int, int], None]:
+    """Takes (done, total): a bar where a person is watching, else a line every now and then."""
+    if not sys.stderr.isatty():
+        told = 0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            if done == total or done * 20 // max(1, total) > told:
+                told = done * 20 // max(1, total)
+                _say(f"{verb}: {done:,} of {total:,}")
+
+        return tell
+    progress = _progress_bar()
+    task = progress.add_task(verb, total=None)
+
+    def show(done: int, total: int) -> None:
+        if done < total and not progress.live.is_started:
+            progress.start()
+        progress.update(task, completed=done, total=total)
+        if done >= total:
+            progress.stop()
+
+    return show
+
+
+def _pair(given: str, option: str) -> tuple[str, str]:
+    name, found, value = given.partition("=")
+    if not (name and found and value):
+        raise typer.BadParameter(f"expected NAME=VALUE, got {given!r}", param_hint=option)
+    return name, value
 
 
 def _spinner(message: str) -> AbstractContextManager[object]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tactful import __version__
 from tactful.errors import TactfulError
-from tactful.models import home, status
+from tactful.models import home, native_bfloat16, status
 
 _LIBRARIES = ("torch", "transformers", "peft", "scikit-learn", "pyarrow")
 
@@ -67,8 +67,6 @@ def _installed(name: str, problems: list[str]) -> str:
 
 
 def _bfloat16() -> str:
-    from tactful.rollouts.local import native_bfloat16
-
     return "native, used" if native_bfloat16() else "not native here; float32 is used"
 
 

@@ -160,6 +160,20 @@ def fetch(
     return folders
 
 
+def native_bfloat16(device: str = "cpu") -> bool:
+    """True where the processor computes in bfloat16 itself."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # mkldnn's own test also says yes to processors that only emulate it, slowly.
+    checks: list[Callable[[], bool]] = [
+        torch.cpu._is_avx512_bf16_supported,
+        torch.cpu._is_amx_tile_supported,
+    ]
+    return any(check() for check in checks)
+
+
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers' progress bars and remarks off the user's terminal, then restore them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from tactful.screeners.base import Screener, Thresholds
 from tactful.screeners.linear import LinearConfig, LinearScreener
+from tactful.screeners.transformer import TransformerConfig, TransformerScreener
 from tests.fakes import KeywordScreener
+from tests.tiny import tiny_embedder
 
 
 @cache
@@ -19,20 +22,32 @@ def shipped() -> Screener:
     return LinearScreener.load()
 
 
+EXAMPLES = ["you idiot", "what an idiot", "you fool", "such a fool"] * 3
+EXAMPLES += ["you teacher", "what a day", "you there", "such a joy"] * 3
+LABELS = [True] * 12 + [False] * 12
+
+
 @cache
 def fitted() -> Screener:
-    texts = ["you idiot", "what an idiot", "you fool", "such a fool"] * 3
-    texts += ["you teacher", "what a day", "you there", "such a joy"] * 3
     config = LinearConfig(word_count=2, pair_count=2, gram_count=2)
-    screener = LinearScreener(Thresholds(0.5, 0.4), config=config)
-    return screener.fit(texts, [True] * 12 + [False] * 12)
+    return LinearScreener(Thresholds(0.5, 0.4), config=config).fit(EXAMPLES, LABELS)
+
+
+@cache
+def transformer() -> Screener:
+    with tempfile.TemporaryDirectory() as folder:
+        base = str(tiny_embedder(Path(folder)))
+        config = TransformerConfig(base=base, epochs=60, batch_size=8, learning_rate=2e-3)
+        # Unlike words, a random encoder has to be shown what a greeting is.
+        texts, labels = [*EXAMPLES, "good morning", "Well, you IDIOT!"], [*LABELS, False, True]
+        return TransformerScreener.fit(texts, labels, config=config)
 
 
 def keyword() -> Screener:
     return KeywordScreener({"idiot": 0.9, "fool": 0.7})
 
 
-SCREENERS = [shipped, fitted, keyword]
+SCREENERS = [shipped, fitted, transformer, keyword]
 each = pytest.mark.parametrize("make", SCREENERS, ids=lambda make: make.__name__)
 Make = Callable[[], Screener]
 
@@ -94,10 +109,10 @@ def test_order_is_kept(make: Make) -> None:
 
 @each
 def test_alone_as_in_a_batch(make: Make) -> None:
-    """Company changes no score."""
+    """Company changes no score, beyond the rounding of a network's arithmetic."""
     screener = make()
     alone = [float(screener.toxicity([text])[0]) for text in TEXTS + WEIRD]
-    assert screener.toxicity(TEXTS + WEIRD).tolist() == alone
+    np.testing.assert_allclose(screener.toxicity(TEXTS + WEIRD), alone, rtol=0, atol=1e-6)
 
 
 @each

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ from tactful.screeners.base import Thresholds
 from tactful.screeners.linear import (
     SETTINGS_FILE,
     WEIGHTS_FILE,
-    Calibration,
     LinearConfig,
     LinearScreener,
     letter_groups,
@@ -58,15 +56,6 @@ def test_words_by_hand() -> None:
 def test_letter_groups_by_hand() -> None:
     """Groups of two and three letters, with the ends of the word marked, each once."""
     assert letter_groups("so", (2, 3)) == ["<s", "so", "o>", "<so", "so>"]
-
-
-def test_calibration_by_hand() -> None:
-    """Slope 2, intercept -1: a score of 0.5 is a coin flip, and the way back finds it."""
-    calibration = Calibration(2.0, -1.0)
-    found = calibration.probability(np.array([0.5, -math.inf, 1e6]))
-    assert found.tolist() == [0.5, 0.0, 1.0]
-    assert calibration.score(0.5) == pytest.approx(0.5)
-    assert calibration.score(0.0) == -math.inf
 
 
 def test_learns_insults(tiny: LinearScreener) -> None:
@@ -164,7 +153,7 @@ def test_save_and_load_keep_every_score(tiny: LinearScreener, tmp_path: Path) ->
 
 def test_unfitted_names_the_call() -> None:
     """Asking before learning says what to do."""
-    with pytest.raises(NotFittedError, match=r"fit\(texts, toxic_labels\)"):
+    with pytest.raises(NotFittedError, match=r"fit\(texts, targets\)"):
         LinearScreener().toxicity(["hello"])
 
 
@@ -254,15 +243,8 @@ def test_shipped_screener_acts_on_insults(shipped: LinearScreener, text: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["Thank you for the article.", "My neighbour is gay.", "Black women in science", "He is Muslim and she is Jewish.", "Trump won the election.", "The rights of gay people are protected by law.", "I disagree with you.", "That is not correct.", "hi", "ok", "12"],
+    ["Thank you for the article.", "My neighbour is gay.", "Black women in science", "He is Muslim and she is Jewish.", "Trump won the election.", "The rights of gay people are protected by law.", "I disagree with you.", "That is not correct.", "Kill the process and restart it.", "We need a dumb terminal.", "hi", "ok", "12"],
 )  # fmt: skip
 def test_shipped_screener_leaves_decent_text_alone(shipped: LinearScreener, text: str) -> None:
     """Identities, topics, disagreement and computers are not toxic."""
-    assert shipped.toxicity([text])[0] < shipped.thresholds.act
-
-
-@pytest.mark.xfail(reason="a sum of words with emphasis on the strongest hears the ugly word first")
-@pytest.mark.parametrize("text", ["Kill the process and restart it.", "We need a dumb terminal."])
-def test_shipped_screener_misjudges_some_idioms(shipped: LinearScreener, text: str) -> None:
-    """A known failure, kept in sight: innocent idioms with an ugly word are acted on."""
     assert shipped.toxicity([text])[0] < shipped.thresholds.act

@@ -13,7 +13,7 @@ from importlib import resources
 from tactful.rewriting.gates import words
 
 _LEAST_WORDS = 4
-_LEAST_SHARE = 0.5
+_LEAST_SHARE = 0.4
 
 
 def why_not_english(text: str) -> str:

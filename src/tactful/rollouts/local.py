@@ -8,7 +8,7 @@ model's own arithmetic (which in bfloat16 may turn a near tie).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tactful.errors import ConfigError, DataError
-from tactful.models import file_sha256, quiet_transformers, resolve
+from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve
 from tactful.records import Message, Prompt
 from tactful.rollouts.base import Completion, Request, Sampling
 
@@ -307,20 +307,6 @@ def _torch_dtype(dtype: DType, device: str) -> dtype:
     if dtype == "auto":
         dtype = "bfloat16" if native_bfloat16(device) else "float32"
     return torch.bfloat16 if dtype == "bfloat16" else torch.float32
-
-
-def native_bfloat16(device: str = "cpu") -> bool:
-    """True where the processor computes in bfloat16 itself."""
-    import torch
-
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # mkldnn's own test also says yes to processors that only emulate it, slowly.
-    checks: list[Callable[[], bool]] = [
-        torch.cpu._is_avx512_bf16_supported,
-        torch.cpu._is_amx_tile_supported,
-    ]
-    return any(check() for check in checks)
 
 
 _ADAPTER = "adapter_model.safetensors"

@@ -7,7 +7,8 @@ over the distinct normalised words and neighbouring pairs of the sentence; then 
 counts somewhat more, since one clear insult is worse than many doubtful words of the same sum.
 Nothing is divided by the length of the text, so every part can be looked up, cached and shown: an explanation is the sum
 itself, not an approximation of it. The weights are a logistic regression over the mere presence of
-words, groups and pairs; no inverse document frequencies, which would only rescale the penalty.
+words, groups and pairs (`linear_fit.py`); no inverse document frequencies, which would only rescale
+the penalty.
 
 A text scores what its worst sentence scores, in training too, where a toxic comment is represented
 by the sentence that the round before found worst (multiple-instance learning). One insult in a
@@ -25,7 +26,6 @@ import math
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -47,13 +47,13 @@ from tactful.errors import (
 )
 from tactful.records import Span
 from tactful.screeners.base import FloatArray, Thresholds
+from tactful.screeners.calibration import Calibration, fit_calibration
 from tactful.screeners.normalise import normalise, normalise_with_offsets
 from tactful.segment import sentences
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from scipy.sparse import csr_matrix
 
 WEIGHTS_FILE = "weights.npz"
 SETTINGS_FILE = "screener.json"
@@ -75,8 +75,10 @@ _DOUBLED = re.compile(r"([a-z])\1")
 class LinearConfig(Config):
     """What shapes the model; everything the data do not decide."""
 
-    regularisation: float = 1.0
-    """C of the logistic regression: lower is simpler."""
+    penalty: float = 2e-5
+    """Weight of the squared weights in the loss: higher is simpler."""
+    epochs: int = 12
+    seed: int = 0
     word_count: int = 3
     """Rarer words are known by their letters only."""
     pair_count: int = 4
@@ -87,8 +89,8 @@ class LinearConfig(Config):
     rounds: int = 2
     """How often toxic texts choose their worst sentence anew; the first round has short texts."""
     first_round_sentences: int = 3
-    emphasis: float = 0.4
-    """How much extra the strongest word of a sentence counts, when it speaks for toxicity."""
+    emphasis: float = 0.5
+    """Where learning starts: how much extra the strongest word of a sentence counts."""
     smallest_weight: float = 0.01
     """Pairs and letter groups that speak more softly are not kept."""
     silent: tuple[str, ...] = ()
@@ -96,35 +98,17 @@ class LinearConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """Platt scaling: probability = sigmoid(slope * score + intercept)."""
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def probability(self, scores: FloatArray) -> FloatArray:
-        """Probabilities of scores; -inf, a text without words, becomes 0."""
-        logits = np.clip(self.slope * scores + self.intercept, -700.0, 700.0)
-        return np.where(np.isneginf(scores), 0.0, 1.0 / (1.0 + np.exp(-logits)))
-
-    def score(self, probability: float) -> float:
-        """The score at which a probability is reached."""
-        if probability <= 0.0 or probability >= 1.0:
-            return -math.inf if probability <= 0.0 else math.inf
-        return (math.log(probability / (1.0 - probability)) - self.intercept) / self.slope
-
-
-@dataclass(frozen=True, slots=True)
-class _Weights:
+class Weights:
     """What was learned. `words` are whole f(word); `grams` serve only words not among them."""
 
     bias: float
+    emphasis: float
     words: dict[str, float]
     pairs: dict[str, float]
     grams: dict[str, float]
 
     def sha256(self) -> str:
-        digest = hashlib.sha256(np.float64(self.bias).tobytes())
+        digest = hashlib.sha256(np.array([self.bias, self.emphasis]).tobytes())
         for name, array in self.arrays().items():
             digest.update(name.encode() + array.tobytes())
         return digest.hexdigest()
@@ -152,7 +136,7 @@ class LinearScreener:
         self.calibration = calibration or Calibration()
         self.config = config or LinearConfig()
         self._silent = frozenset(self.config.silent)
-        self._weights: _Weights | None = None
+        self._weights: Weights | None = None
         self._sha256 = ""
         self._remembered: dict[str, float] = {}
 
@@ -252,18 +236,18 @@ class LinearScreener:
                     speaks[word] += weight / 2
                     in_context[word] += weight
         strongest = max(in_context, key=in_context.__getitem__)
-        speaks[strongest] += self.config.emphasis * max(0.0, in_context[strongest])
+        speaks[strongest] += weights.emphasis * max(0.0, in_context[strongest])
         return speaks
 
-    def _use(self, weights: _Weights) -> None:
+    def _use(self, weights: Weights) -> None:
         self._weights = weights
         self._sha256 = weights.sha256()
         self._remembered = {}
 
-    def _fitted(self) -> _Weights:
+    def _fitted(self) -> Weights:
         if self._weights is None:
             raise NotFittedError(
-                "LinearScreener has learned nothing yet. Call fit(texts, toxic_labels), or "
+                "LinearScreener has learned nothing yet. Call fit(texts, targets), or "
                 "LinearScreener.load(folder)."
             )
         return self._weights
@@ -273,35 +257,34 @@ class LinearScreener:
     def fit(
         self,
         texts: Sequence[str],
-        toxic_labels: Sequence[bool],
+        targets: Sequence[bool] | Sequence[float],
         weights: Sequence[float] | None = None,
     ) -> Self:
-        """Learn from labelled texts; `weights` say how much each text counts."""
-        toxic = np.asarray(toxic_labels, dtype=bool)
+        """Learn from texts with labels, or with the probabilities a better screener gave them.
+
+        `weights` say how much each text counts.
+        """
+        wanted = np.asarray(targets, dtype=np.float64)
         counts = np.ones(len(texts)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if not len(texts) == len(toxic) == len(counts):
+        if not len(texts) == len(wanted) == len(counts):
             raise DataError(
                 f"fit needs as many labels and weights as texts, got {len(texts)} texts, "
-                f"{len(toxic)} labels and {len(counts)} weights"
+                f"{len(wanted)} labels and {len(counts)} weights"
             )
-        if toxic.all() or not toxic.any():
-            raise DataError(
-                f"fit needs toxic and neutral texts, got {toxic.sum()} toxic of {len(texts)}"
-            )
-        self._use(_learn(texts, toxic, counts, self.config))
+        if not (((wanted >= 0) & (wanted <= 1)).all() and (counts >= 0).all()):
+            raise DataError("fit needs labels from 0 to 1 and weights of 0 or more")
+        toxic = int((wanted >= 0.5).sum())
+        if toxic in (0, len(texts)):
+            raise DataError(f"fit needs toxic and neutral texts, got {toxic} toxic of {len(texts)}")
+        # Imported here: learning needs torch, which scoring must not wait for.
+        from tactful.screeners.linear_fit import learn
+
+        self._use(learn(texts, wanted, counts, self.config))
         return self
 
     def calibrate(self, texts: Sequence[str], labels: Sequence[bool]) -> Self:
         """Fit the scale from scores to probabilities on texts that `fit` has not seen."""
-        from sklearn.linear_model import LogisticRegression
-
-        scores = self.scores(texts)
-        heard = np.isfinite(scores)
-        model = LogisticRegression(C=1e6).fit(scores[heard, None], np.asarray(labels)[heard])
-        slope = float(model.coef_[0, 0])
-        if slope <= 0.0:
-            raise DataError("calibration failed: toxic texts do not score above neutral ones")
-        self.calibration = Calibration(slope, float(model.intercept_[0]))
+        self.calibration = fit_calibration(self.scores(texts), labels)
         return self
 
     # --- keeping ----------------------------------------------------------------------------
@@ -316,6 +299,7 @@ class LinearScreener:
             "format": _FORMAT,
             "sha256": self._sha256,
             "bias": weights.bias,
+            "emphasis": weights.emphasis,
             "thresholds": asdict(self.thresholds),
             "calibration": asdict(self.calibration),
             "config": self.config.model_dump(mode="json"),
@@ -348,7 +332,9 @@ class LinearScreener:
                 f"{settings_file} is not a screener's settings: {error}"
             ) from error
         try:
-            weights = _read_weights(weights_file, float(settings["bias"]))
+            weights = _read_weights(
+                weights_file, float(settings["bias"]), float(settings["emphasis"])
+            )
         except (
             ValueError,
             KeyError,
@@ -396,153 +382,29 @@ def _undoubled(word: str) -> Iterable[str]:
     return (word[: match.start()] + word[match.start() + 1 :] for match in _DOUBLED.finditer(word))
 
 
-# --- fitting --------------------------------------------------------------------------------
-
-
-def _learn(
-    texts: Sequence[str], toxic: NDArray[np.bool_], counts: FloatArray, config: LinearConfig
-) -> _Weights:
-    pieces: list[list[str]] = []
-    owners: list[int] = []
-    for number, text in enumerate(texts):
-        for start, end in sentences(text):
-            if found := words(text[start:end]):
-                pieces.append(found)
-                owners.append(number)
-    owner: NDArray[np.int_] = np.array(owners)
-    sentence_count = np.bincount(owner, minlength=len(texts))
-    features = _Features(pieces, config)
-    chosen = np.flatnonzero(~toxic[owner] | (sentence_count[owner] <= config.first_round_sentences))
-    for _ in range(config.rounds):
-        bias, coefficients = features.regress(
-            chosen, toxic[owner[chosen]], counts[owner[chosen]], config.regularisation
-        )
-        worst = _worst_sentences(features.matrix @ coefficients, owner)
-        chosen = np.flatnonzero(~toxic[owner] | worst)
-    return features.weights(bias, coefficients, config)
-
-
-def _worst_sentences(scores: FloatArray, owner: NDArray[np.int_]) -> NDArray[np.bool_]:
-    """Marks, for each owner, the one sentence that scores highest."""
-    order = np.lexsort((scores, owner))
-    last = np.append(owner[order][1:] != owner[order][:-1], True)
-    worst = np.zeros(len(owner), dtype=bool)
-    worst[order[last]] = True
-    return worst
-
-
-class _Features:
-    """The sentences of a corpus as a sparse matrix: words, letter groups, pairs."""
-
-    def __init__(self, pieces: list[list[str]], config: LinearConfig) -> None:
-        from scipy.sparse import hstack
-
-        silent = frozenset(config.silent)
-        distinct = [dict.fromkeys(w for w in piece if w not in silent) for piece in pieces]
-        frequency = Counter(word for piece in distinct for word in piece)
-        self.types = {word: i for i, word in enumerate(frequency)}
-        self.words = _numbered(w for w, n in frequency.items() if n >= config.word_count)
-        groups = {word: letter_groups(word, config.gram_lengths) for word in self.types}
-        gram_frequency: Counter[str] = Counter()
-        for word, grams in groups.items():
-            for gram in grams:
-                gram_frequency[gram] += frequency[word]
-        self.grams = _numbered(g for g, n in gram_frequency.items() if n >= config.gram_count)
-        spoken = [
-            dict.fromkeys(f"{a} {b}" for a, b in pairwise(p) if not {a, b} & silent) for p in pieces
-        ]
-        pair_frequency = Counter(pair for piece in spoken for pair in piece)
-        self.pairs = _numbered(p for p, n in pair_frequency.items() if n >= config.pair_count)
-        # Words are few and sentences many: what a word is made of is worked out once a word.
-        of_word = hstack(
-            [
-                _incidence(([w] for w in self.types), self.words),
-                _incidence(groups.values(), self.grams, config.gram_strength),
-            ]
-        )
-        self.of_word = of_word.tocsr()
-        self.pair_strength = config.pair_strength
-        self.matrix: csr_matrix = hstack(
-            [
-                _incidence(distinct, self.types) @ self.of_word,
-                _incidence(spoken, self.pairs) * config.pair_strength,
-            ]
-        ).tocsr()
-
-    def regress(
-        self, rows: NDArray[np.int_], toxic: NDArray[np.bool_], counts: FloatArray, c: float
-    ) -> tuple[float, FloatArray]:
-        """Bias and coefficients of a logistic regression on some of the sentences."""
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression(C=c, max_iter=500, tol=1e-4)
-        model.fit(self.matrix[rows], toxic, sample_weight=counts)
-        return float(model.intercept_[0]), model.coef_.ravel().astype(np.float64)
-
-    def weights(self, bias: float, coefficients: FloatArray, config: LinearConfig) -> _Weights:
-        """The coefficients as tables to look up, the faint ones left out."""
-        per_word, per_pair = np.split(coefficients, [self.of_word.shape[1]])
-        per_gram = per_word[len(self.words) :]
-        whole = self.of_word @ per_word
-        known = {word: whole[self.types[word]] for word in self.words}
-        return _Weights(
-            bias=bias,
-            words=_rounded(known, 0.0) | dict.fromkeys(config.silent, 0.0),
-            pairs=_rounded(
-                {p: per_pair[i] * self.pair_strength for p, i in self.pairs.items()},
-                config.smallest_weight,
-            ),
-            grams=_rounded({g: per_gram[i] for g, i in self.grams.items()}, config.smallest_weight),
-        )
-
-
-def _numbered(names: Iterable[str]) -> dict[str, int]:
-    return {name: i for i, name in enumerate(names)}
-
-
-def _incidence(
-    rows: Iterable[Iterable[str]], columns: dict[str, int], strength: float | None = None
-) -> csr_matrix:
-    """A row for each list of names; with `strength`, scaled by strength / sqrt(names)."""
-    from scipy.sparse import csr_matrix
-
-    indices: list[int] = []
-    pointers = [0]
-    values: list[float] = []
-    for row in rows:
-        names = list(row)
-        value = 1.0 if strength is None else strength / math.sqrt(len(names))
-        found = [columns[name] for name in names if name in columns]
-        indices += found
-        values += [value] * len(found)
-        pointers.append(len(indices))
-    shape = (len(pointers) - 1, len(columns))
-    return csr_matrix((np.array(values), np.array(indices, dtype=np.int64), pointers), shape=shape)
-
-
-def _rounded(table: dict[str, float], smallest: float) -> dict[str, float]:
-    """The table in the precision of the file, so that saving changes no score."""
-    return {k: float(np.float32(v)) for k, v in table.items() if abs(v) >= smallest}
-
-
 # --- reading --------------------------------------------------------------------------------
 
 
 def _check_numbers(settings: dict[str, Any]) -> None:
     calibration = settings["calibration"]
-    numbers = (settings["bias"], calibration["slope"], calibration["intercept"])
+    numbers = (
+        settings["bias"],
+        settings["emphasis"],
+        calibration["slope"],
+        calibration["intercept"],
+    )
     if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
-        raise ValueError("bias and calibration must be finite numbers")
+        raise ValueError("bias, emphasis and calibration must be finite numbers")
     if calibration["slope"] <= 0:
         raise ValueError(
             f"the slope of the calibration must be positive, got {calibration['slope']}"
         )
 
 
-def _read_weights(file: Traversable, bias: float) -> _Weights:
+def _read_weights(file: Traversable, bias: float, emphasis: float) -> Weights:
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         tables = {name: _read_table(arrays, name) for name in ("words", "pairs", "grams")}
-    return _Weights(bias, **tables)
+    return Weights(bias, emphasis, **tables)
 
 
 def _read_table(arrays: Any, name: str) -> dict[str, float]:

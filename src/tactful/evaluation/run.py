@@ -1,0 +1,116 @@
+"""What `tactful evaluate` does: files in, a folder with the report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from tactful.corpora.read import column_names
+from tactful.errors import ConfigError, DataError, MissingExtraError
+from tactful.evaluation.base import Judge
+from tactful.evaluation.checks import ToxicWords
+from tactful.evaluation.evaluate import Progress, Report, ScoreCache, evaluate
+from tactful.evaluation.files import read_aligned, read_ids, read_sources
+from tactful.evaluation.report import write_report
+
+CACHE_FILE = "scores.jsonl"
+
+
+def run_evaluate(
+    sources: Path,
+    outputs: Sequence[str],
+    judge: Judge,
+    out: Path,
+    *,
+    column: str | None = None,
+    references: str | None = None,
+    baseline: str | None = None,
+    boot: int = 1000,
+    seed: int = 0,
+    cache: Path | None = None,
+    toxic: ToxicWords | None = None,
+    title: str = "tactful evaluation",
+    progress: Progress | None = None,
+) -> Report:
+    """Evaluates files of outputs and writes report.html, .json, .md and sentences.jsonl.
+
+    Args:
+        sources: the texts that were rewritten, with references beside them where there are some.
+        outputs: `name=path` for each system; `name=path#column` names the column. Without one, a
+            column called `name` is taken, or else one with a usual name.
+        out: the folder for the report; made if need be.
+        column: the column of the sources.
+        references: the column of the references.
+        baseline: the name of the system that all others are compared with.
+        cache: where judged texts are remembered, so that a run that broke off resumes; by default
+            a file in `out`.
+    """
+    _require_extra()
+    texts, found = read_sources(sources, column, references)
+    ids = read_ids(sources)
+    systems = {
+        name: read_aligned(path, texts, ids, _column(name, path, chosen))
+        for name, (path, chosen) in parse_outputs(outputs).items()
+    }
+    _make(out)
+    report = evaluate(
+        systems,
+        texts,
+        judge,
+        references=found,
+        baseline=baseline,
+        boot=boot,
+        seed=seed,
+        toxic=toxic,
+        cache=ScoreCache(cache or out / CACHE_FILE),
+        progress=progress,
+    )
+    write_report(report, out, title=title)
+    return report
+
+
+def _require_extra() -> None:
+    """Told before any work, not when the report is due."""
+    if any(find_spec(name) is None for name in ("sacrebleu", "matplotlib", "jinja2")):
+        raise MissingExtraError("tactful evaluate", "evaluate")
+
+
+def parse_outputs(outputs: Sequence[str]) -> Mapping[str, tuple[Path, str | None]]:
+    """Reads `name=path` and `name=path#column`; all faults in one ConfigError."""
+    parsed: dict[str, tuple[Path, str | None]] = {}
+    faults = []
+    for given in outputs:
+        name, equals, rest = given.partition("=")
+        name = name.strip()
+        if not (name and equals and rest):
+            faults.append(
+                f"outputs are given as name=path, for example ours=out.csv; got {given!r}"
+            )
+        elif name in parsed:
+            faults.append(f'two outputs are called "{name}"; give each its own name')
+        else:
+            parsed[name] = _place(rest)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return parsed
+
+
+def _place(rest: str) -> tuple[Path, str | None]:
+    path, hash_sign, column = rest.rpartition("#")
+    # A file may have "#" in its name.
+    if not hash_sign or Path(rest).exists():
+        return Path(rest), None
+    return Path(path), column or None
+
+
+def _column(name: str, path: Path, chosen: str | None) -> str | None:
+    """The column that was named, or one that has the system's name."""
+    return chosen or (name if name in column_names(path) else None)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made: {error.strerror}") from error
