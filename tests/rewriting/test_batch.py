@@ -19,7 +19,7 @@ def test_every_row_comes_out_in_order() -> None:
     assert [row.number for row, _ in out] == [1, 2, 3, 4]
     assert [r.status for _, r in out] == ["rewritten", "error", "error", "unchanged"]
     assert [r.text for _, r in out] == ["you", "", "", "fine"]
-    assert out[1][1].reason == "row 2: not UTF-8 at byte 7"
+    assert out[1][1].reason == "not UTF-8 at byte 7"
 
 
 def test_columns_and_summary() -> None:

@@ -4,6 +4,7 @@ from importlib import resources
 
 import yaml
 
+from tactful.records import Span
 from tactful.rewriting.lexicon import flagged_words, lookup, replacements
 from tests.fakes import KeywordScreener
 
@@ -29,3 +30,23 @@ def test_flagged_words_are_whole_and_phrases_stay_together() -> None:
     screener = KeywordScreener({"idio": 0.9, "hell": 0.8, "your": 0.7})
     text = "why the hell is your plan idiotic?"
     assert [text[a:b] for a, b in flagged_words(text, screener)] == ["the hell", "idiotic"]
+
+
+def test_spelled_out_and_foreign_looking_words_are_one_word() -> None:
+    """Spaces inside a disguised word do not cut it; look-alike letters find their group."""
+
+    class Pointer(KeywordScreener):
+        def explain(self, text: str) -> list[Span]:
+            return [Span(4, 13, 1.0)]
+
+    text = "you i d i o t"
+    assert [text[a:b] for a, b in flagged_words(text, Pointer({}))] == ["i d i o t"]
+    assert lookup("ｉｄｉｏｔ")[0] == "person"
+
+
+def test_a_flag_inside_a_protected_piece_is_the_piece() -> None:
+    """Half of a link is worse than none of it."""
+    text = "see `rm idiot -rf` now"
+    assert [text[a:b] for a, b in flagged_words(text, KeywordScreener({"idiot": 1.0}))] == [
+        "`rm idiot -rf`"
+    ]

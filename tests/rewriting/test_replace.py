@@ -24,6 +24,12 @@ SCREENER = KeywordScreener(
         ("he was a pathetic clown", "he was a bad person"),
         ("a zorp plan", "a poor plan"),
         ("a zorp clown", "a zorp person"),
+        ("he isn't an idiot", "he isn't wrong"),
+        ("you are not an idiot", "you are not wrong"),
+        ("are you an idiot?", "are you wrong?"),
+        ("You idiot—read it", "You person—read it"),
+        ("<b>you idiot</b> there", "<b>you person</b> there"),
+        ("my boss/idiot/friend left", "my boss/person/friend left"),
     ],
 )
 def test_proposes_what_a_decent_writer_would_put(source: str, expected: str) -> None:
@@ -38,6 +44,18 @@ def test_proposals_are_bounded_distinct_and_never_the_source() -> None:
     assert 1 < len(proposed) <= 20
     assert len(set(proposed)) == len(proposed)
     assert source not in proposed
+
+
+def test_nobody_is_declared_a_person() -> None:
+    """ "You are not a person" would be worse than what was said."""
+    for source in ("you are not an idiot", "are you an idiot?", "he isn't a moron"):
+        assert not any("person" in text for text in Replacement(SCREENER).propose([source])[0])
+
+
+def test_what_must_survive_is_left_to_the_gates() -> None:
+    """An insult in a link, code or quotation is not edited there."""
+    text = 'he said "you idiot there" to `idiot` https://e.org/idiot'
+    assert Replacement(SCREENER).propose([text]) == [[]]
 
 
 def test_nothing_flagged_nothing_proposed() -> None:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from tactful.records import STATUSES, Policy
+from tactful.records import STATUSES, Policy, Span
 from tactful.rewriting.candidates import CandidateSource
 from tactful.rewriting.rewriter import MASK, RewriteConfig, Rewriter
+from tactful.screeners.base import Screener
 from tests.fakes import KeywordScreener, WordOverlap
 
 SCREENER = KeywordScreener({"idiot": 0.9, "clown": 0.8, "hmpf": 0.3}, act=0.5, passing=0.2)
@@ -63,7 +65,7 @@ def test_best_passing_candidate_wins() -> None:
     assert result.toxicity == (0.9, 0.0)
     assert result.similarity == pytest.approx(0.6)  # 3 of the 5 words
     assert [(s.start, s.end) for s in result.spans] == [(11, 16)]
-    assert result.model == "table|keyword@test"
+    assert result.model == "table|keyword@test|overlap@test"
 
 
 def test_only_failing_sentences_are_rewritten() -> None:
@@ -184,6 +186,95 @@ def test_disguised_insults_do_not_pass_as_foreign() -> None:
     """What the screener acts on is acted on, even where few words look English."""
     result = rewriter(Table({})).rewrite("xqz idiot wvb kkj ppt")
     assert result.status == "unresolved"
+
+
+class Blind(KeywordScreener):
+    """Sees insults but cannot say where."""
+
+    def explain(self, text: str) -> list[Span]:
+        return []
+
+
+def over(screener: Screener, table: dict[str, list[str]]) -> Rewriter:
+    config = RewriteConfig(min_similarity=0.0, shortest=0.0)
+    return Rewriter(screener, WordOverlap(), [Table(table)], config)
+
+
+def test_what_cannot_be_masked_in_part_is_masked_whole() -> None:
+    """Where no word can be pointed at the sentence goes, and only the sentence."""
+    result = over(Blind({"idiot": 0.9}), {}).rewrite("Fine day. What an idiot.")
+    assert result.text.strip() == f"Fine day. {MASK}"
+
+
+def test_a_toxic_tag_takes_the_whole_text_with_it() -> None:
+    """Tags are never edited; where one is what is toxic nothing of the text is printed."""
+    assert over(SCREENER, {}).rewrite("look at this #idiot").text == MASK
+
+
+def test_a_text_toxic_only_in_its_sentences_is_acted_on() -> None:
+    """A screener that dilutes does not hide the sentence."""
+
+    class Diluting(KeywordScreener):
+        def toxicity(self, texts: Sequence[str]) -> NDArray[np.float64]:
+            short = np.array([len(text) < 12 for text in texts])
+            return super().toxicity(texts) * short
+
+    result = over(Diluting({"idiot": 0.9}), {}).rewrite("It is a fine day. You idiot.")
+    assert result.status == "unresolved"
+    assert result.toxicity[0] == 0.9
+
+
+def test_a_text_toxic_only_as_a_whole_is_acted_on() -> None:
+    """Where no sentence fails the worst one is worked on, and failure is not called clean."""
+    screener = KeywordScreener({"you. idiot": 0.9, "idiot": 0.3}, act=0.5, passing=0.2)
+    result = over(screener, {}).rewrite("hey you. idiot")
+    assert result.status == "unresolved"
+    assert "idiot" not in result.text
+
+
+def test_sentences_that_together_are_worse_are_not_printed() -> None:
+    """With force a clean text is only replaced by one that is no worse as a whole."""
+    screener = KeywordScreener({"x. y": 0.3, "z. y": 0.7}, act=0.5, passing=0.5)
+    clean = over(screener, {"p.": ["x."], "q": ["y"]}).rewrite("p. q", force=True)
+    assert (clean.text, clean.status) == ("p. q", "unchanged")
+
+
+def test_failing_scorer_loses_nothing() -> None:
+    """An engine that fails while judging is told like one that fails while writing."""
+
+    def broken(sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+        raise RuntimeError("out of memory")
+
+    config = RewriteConfig(min_similarity=0.1)
+    engine = Rewriter(SCREENER, WordOverlap(), [Table({"you idiot": ["you"]})], config)
+    engine.fluency = broken  # type: ignore[assignment]  # a scorer without a name
+    broken.name = "broken"  # type: ignore[attr-defined]  # now it has one
+    results = engine.rewrite_many(["you idiot", "fine"])
+    assert [r.status for r in results] == ["error", "unchanged"]
+    assert results[0].text == f"you {MASK}"
+
+
+def test_fluency_has_a_floor() -> None:
+    """A rewrite that no model of English would expect is refused, and the gate is named."""
+
+    class Gibberish:
+        name = "gibberish"
+
+        def __call__(self, s: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+            return np.array([0.01 if "bad u" in text else 1.0 for text in rewrites])
+
+    table = Table({"you idiot": ["bad u you", "you there"]})
+    config = RewriteConfig(min_similarity=0.1)
+    engine = Rewriter(SCREENER, WordOverlap(), [table], config, fluency=Gibberish())
+    assert engine.rewrite("you idiot").text == "you there"
+
+
+def test_a_sentence_that_stands_twice_is_asked_once() -> None:
+    """Repetition in a text costs nothing, and every copy is rewritten."""
+    table = Table({"You idiot.": ["You there."]})
+    result = rewriter(table).rewrite("You idiot. You idiot. You idiot.")
+    assert result.text == "You there. You there. You there."
+    assert table.asked == ["You idiot."]
 
 
 def test_empty_batch() -> None:

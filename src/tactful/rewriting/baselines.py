@@ -7,14 +7,13 @@ deletion, which need none, are in `candidates.py`.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tactful.prompts import EXAMPLES
 from tactful.records import Message
-from tactful.rewriting.candidates import PromptedModel
+from tactful.rewriting.candidates import PromptedModel, seed_of
 from tactful.rewriting.edits import Edit, apply_edits
 from tactful.rewriting.lexicon import flagged_words
 from tactful.rollouts.base import Backend, Completion, Request, Sampling
@@ -88,7 +87,7 @@ class MaskAndRefill:
     def _fills(self, contexts: Sequence[str], gone: Sequence[str]) -> list[list[str]]:
         """Decent words for the gap after each context, in the case of the word that is gone."""
         requests = [
-            Request(context, _TOKENS_A_WORD, _seed_of(context, self.seed)) for context in contexts
+            Request(context, _TOKENS_A_WORD, seed_of(context, self.seed)) for context in contexts
         ]
         answers = self.model.generate(requests, self.sampling)
         spoken = [list(dict.fromkeys(_first_word(c.text) for c in answer)) for answer in answers]
@@ -100,10 +99,6 @@ class MaskAndRefill:
             decent = [w for w in words if w and w != old.lower() and toxic[w] < limit]
             fills.append([_cased(word, old) for word in decent or FILLERS])
         return fills
-
-
-def _seed_of(context: str, seed: int) -> int:
-    return zlib.crc32(context.encode("utf-8", "surrogatepass"), seed & 0xFFFFFFFF)
 
 
 def _first_word(text: str) -> str:

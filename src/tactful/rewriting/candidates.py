@@ -44,7 +44,7 @@ class PromptedModel:
 
     def propose(self, sources: Sequence[str]) -> list[list[str]]:
         requests = [
-            Request(self.prompt(source), _token_budget(source), _seed_of(source, self.seed))
+            Request(self.prompt(source), _token_budget(source), seed_of(source, self.seed))
             for source in sources
         ]
         answers = self.backend.generate(requests, self.sampling)
@@ -96,7 +96,7 @@ def _token_budget(source: str) -> int:
     return int(1.2 * len(source) / 3) + 12
 
 
-def _seed_of(source: str, seed: int) -> int:
+def seed_of(source: str, seed: int) -> int:
     """Seeded by the text itself, so that a text gets the same rewrite wherever it stands."""
     return zlib.crc32(source.encode("utf-8", "surrogatepass"), seed & 0xFFFFFFFF)
 

@@ -8,7 +8,9 @@ from importlib import resources
 
 import yaml
 
+from tactful.rewriting.protect import protected_ranges
 from tactful.screeners.base import Screener
+from tactful.screeners.normalise import normalise
 
 # A screener may hold these against a text; no replacement for them makes it milder.
 _FUNCTION_WORDS = frozenset(
@@ -18,26 +20,29 @@ _FUNCTION_WORDS = frozenset(
     "if so as at by for from in into of off on out over to up down with about than then too very "
     "just all any some each one im youre hes shes theyre dont ya yo".split()
 )
-_WORD = re.compile(r"[^\s,.!?;:\"“”()\[\]]+")
+# Letters and digits, with apostrophes and the signs that stand for letters in disguised words.
+_WORD = re.compile(r"[^\W_]+(?:['’*@$][^\W_]+)*\*{0,8}")
 
 
 def flagged_words(text: str, screener: Screener) -> list[tuple[int, int]]:
     """What the screener points at, as whole words and known phrases, left to right.
 
-    Function words are left out: they are flagged for their company.
+    Function words are left out: they are flagged for their company. A word spelled with spaces
+    ("f o o l") is one piece. What is flagged inside a link, code or a quotation stands for the
+    whole of it, since half of one is worse than none.
     """
     words = [match.span() for match in _WORD.finditer(text)]
-    phrases = [match.span() for match in _phrases().finditer(text)]
+    whole = [*protected_ranges(text), *(match.span() for match in _phrases().finditer(text))]
     found = set()
     for span in screener.explain(text):
-        inside = next((p for p in phrases if p[0] < span.end and span.start < p[1]), None)
+        inside = [piece for piece in whole if piece[0] < span.end and span.start < piece[1]]
+        touched = [word for word in words if word[0] < span.end and span.start < word[1]]
         if inside:
-            found.add(inside)
-            continue
-        for start, end in words:
-            plain = text[start:end].lower().replace("'", "").replace("’", "")
-            if start < span.end and span.start < end and plain not in _FUNCTION_WORDS:
-                found.add((start, end))
+            found.add(inside[0])
+        elif len(touched) > 1 and all(end - start <= 2 for start, end in touched):
+            found.add((touched[0][0], touched[-1][1]))
+        else:
+            found.update(word for word in touched if not _is_function_word(text[slice(*word)]))
     slots: list[tuple[int, int]] = []
     for slot in sorted(found, key=lambda slot: (slot[0], -slot[1])):
         if not slots or slot[0] >= slots[-1][1]:
@@ -45,9 +50,13 @@ def flagged_words(text: str, screener: Screener) -> list[tuple[int, int]]:
     return slots
 
 
+def _is_function_word(word: str) -> bool:
+    return normalise(word).replace("'", "") in _FUNCTION_WORDS
+
+
 def lookup(word: str) -> tuple[str, tuple[str, ...]]:
     """The group of a word or phrase and what may stand in its place; ("", ()) when not listed."""
-    return _by_word().get(word.lower(), ("", ()))
+    return _by_word().get(word.lower()) or _by_word().get(normalise(word), ("", ()))
 
 
 @cache

@@ -7,6 +7,7 @@ inside a sentence they must come back character for character, or the candidate 
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 _LINK = r"(?:https?://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]']"
 _MENTION = r"(?<![\w@])@\w+"
@@ -23,7 +24,12 @@ _TRAILING = re.compile(rf"(?:\s+{_TAG})+\s*$")
 
 def protected_spans(text: str) -> list[str]:
     """The pieces of a text that must survive, in order, repeats included."""
-    return [piece for piece in _PROTECTED.findall(text) if not _is_irony(piece)]
+    return [text[start:end] for start, end in protected_ranges(text)]
+
+
+def protected_ranges(text: str) -> list[tuple[int, int]]:
+    """Where the pieces that must survive stand."""
+    return [m.span() for m in _PROTECTED.finditer(text) if not _is_irony(m.group())]
 
 
 def _is_irony(piece: str) -> bool:
@@ -46,5 +52,4 @@ def peel(text: str) -> tuple[str, str, str]:
 
 def keeps(source: str, rewrite: str) -> bool:
     """Whether every protected piece of the source stands in the rewrite, as often as before."""
-    wanted = protected_spans(source)
-    return all(rewrite.count(piece) >= wanted.count(piece) for piece in set(wanted))
+    return Counter(protected_spans(source)) <= Counter(protected_spans(rewrite))

@@ -13,12 +13,18 @@ from itertools import product
 
 from tactful.rewriting.edits import Edit, apply_edits
 from tactful.rewriting.lexicon import flagged_words, lookup, replacements
+from tactful.rewriting.protect import protected_ranges
 from tactful.screeners.base import Screener
 
-_BE = r"\b(?:is|are|am|was|were|be|being|been|'s|'re|'m|’s|’re|’m|sounds?|seems?|looks?)"
+_BE = r"\b(?:(?:is|are|was|were)(?:n['’]?t)?|am|be|being|been|['’](?:s|re|m)|sounds?|seems?|looks?)(?:\s+(?:not|never))?"
 _ADVERB = r"(?:\s+(?:just|such|really|so|very|all|still|clearly|obviously|simply|a\s+bunch\s+of|full\s+of))*"
 _PREDICATE = re.compile(
     rf"{_BE}{_ADVERB}(?P<article>\s+(?:an?|the|such\s+an?))?\s+$", re.IGNORECASE
+)
+# "are you an idiot?"
+_ASKED = re.compile(
+    r"^\W*(?:is|are|was|were|am)(?:n['’]?t)?\s+\S+(?P<article>\s+(?:an?|the|such\s+an?))\s+$",
+    re.IGNORECASE,
 )
 _VOCATIVE = re.compile(r"(?:^|[,.!?;]\s*)(?:you\s+)?$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:,\s*|\b)you\s+$", re.IGNORECASE)
@@ -64,22 +70,28 @@ def _options(text: str, start: int, end: int) -> list[Edit]:
 
 def _edits(text: str, start: int, end: int) -> Iterator[Edit]:
     before, after = text[:start], text[end:]
-    group, listed = lookup(text[start:end])
+    word = text[start:end]
+    group, listed = lookup(word)
     if not group:
         # Perhaps flagged for its company alone: then it may stay once the others are gone.
-        yield Edit(start, end, text[start:end])
+        yield Edit(start, end, word)
+        if (start, end) in protected_ranges(text):
+            return
     if group in ("person", "people", "thing", "") and _END.match(after):
         if _ADDRESS.search(before):
             yield Edit(start, end, "")
         if vocative := _VOCATIVE.search(before):
             yield Edit(vocative.start(), end, "")
-        if predicate := _PREDICATE.search(before):
+        if predicate := _PREDICATE.search(before) or _ASKED.search(before):
             article = predicate.start("article")
-            for word in replacements("predicate"):
+            for put in replacements("predicate"):
                 # "is an idiot" loses its article with its noun: "is wrong".
-                yield Edit(start, end, word) if article < 0 else Edit(article, end, " " + word)
-    for word in listed or _guess(before, after):
-        yield Edit(start, end, word)
+                yield Edit(start, end, put) if article < 0 else Edit(article, end, " " + put)
+            if group == "person":
+                # "You are (not) a person" would be worse than what was said.
+                return
+    for put in listed or _guess(before, after):
+        yield Edit(start, end, put)
     yield Edit(start, end, "")
 
 

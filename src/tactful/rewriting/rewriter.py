@@ -38,6 +38,8 @@ from tactful.segment import sentences
 MASK = "[removed]"
 # Words from which on a sentence must keep all of `min_similarity`.
 _FULL_LENGTH = 6
+# Sentences whose candidates are judged together.
+_GROUP = 16
 
 Method = Literal["replace", "prompt", "delete", "copy"]
 """Where candidates come from; the last three are baselines to measure the first against."""
@@ -55,6 +57,9 @@ class RewriteConfig(Config):
     longest: float = Field(default=2.0, gt=0, description="Most words per word of the source.")
     meaning: float = Field(default=1.0, ge=0, description="Weight of similarity in the ranking.")
     fluency: float = Field(default=1.0, ge=0, description="Weight of fluency in the ranking.")
+    min_fluency: float = Field(
+        default=0.1, ge=0, le=1, description="Least fluency relative to the source."
+    )
     max_chars: int = Field(default=20_000, ge=1, description="Longer texts are not screened.")
 
 
@@ -138,7 +143,9 @@ class Rewriter:
     @property
     def name(self) -> str:
         """What wrote and what screened, with versions; stands in every result."""
-        return f"{'+'.join(source.name for source in self.sources)}|{self.screener.name}"
+        followers = (self.screener, self.similarity, self.fluency)
+        names = [follower.name for follower in followers if follower is not None]
+        return "|".join(["+".join(source.name for source in self.sources), *names])
 
     def rewrite(self, text: str, *, force: bool = False) -> Rewrite:
         """Rewrite one text if it needs it; with `force`, also when it is already clean."""
@@ -209,18 +216,34 @@ class Rewriter:
         Returns why an engine failed, "" when none did: one broken engine must not lose a batch.
         """
         failure = ""
+        # A sentence that stands twice is worked on once; groups keep the candidates of a long
+        # text from all being held at a time.
+        alike: dict[tuple[str, str, str], list[_Piece]] = {}
+        for piece in pieces:
+            alike.setdefault((piece.lead.strip(), piece.core, piece.trail.strip()), []).append(
+                piece
+            )
+        firsts = [group[0] for group in alike.values()]
+        for start in range(0, len(firsts), _GROUP):
+            failure = self._ask_sources(firsts[start : start + _GROUP]) or failure
+        for first, *others in alike.values():
+            for other in others:
+                other.responses = first.responses
+        return failure
+
+    def _ask_sources(self, pieces: Sequence[_Piece]) -> str:
+        failure = ""
         for source in self.sources:
             open_pieces = [piece for piece in pieces if not piece.passing]
             if not open_pieces:
                 break
             try:
                 proposed = source.propose([piece.core for piece in open_pieces])
+                answered = self._respond(open_pieces, proposed)
             except Exception as error:
                 failure = f"{source.name} failed: {type(error).__name__}: {error}"
                 continue
-            for piece, responses in zip(
-                open_pieces, self._respond(open_pieces, proposed), strict=True
-            ):
+            for piece, responses in zip(open_pieces, answered, strict=True):
                 piece.responses += responses
         return failure
 
@@ -246,6 +269,8 @@ class Rewriter:
         for row in open_rows:
             if scores[row]["similarity"] < self._least_similarity(pairs[row][0].core):
                 failed[row] = ("similarity",)
+            elif scores[row].get("fluency", 1.0) < self.config.min_fluency:
+                failed[row] = ("fluency",)
         responses = iter(
             Response(piece.core, text, score, gates)
             for (piece, text), score, gates in zip(pairs, scores, failed, strict=True)
@@ -265,22 +290,27 @@ class Rewriter:
 
     def _assemble(self, job: _Job, failure: str) -> Rewrite:
         """Put a text back together from kept and rewritten sentences, and screen the whole."""
+        act = self.screener.thresholds.act
         ranked = [self._rank(piece.passing) for piece in job.pieces]
         unsolved = [
             piece
             for piece, best in zip(job.pieces, ranked, strict=True)
-            if piece.to_rewrite and not best and piece.score >= self.screener.thresholds.act
+            if piece.to_rewrite
+            and not best
+            and (piece.score >= act or job.score >= act > piece.score)
         ]
-        if not unsolved:
-            text = _join(job.pieces, [best[0].rewrite if best else None for best in ranked])
-            after = float(self.screener.toxicity([text])[0])
-            if after < max(self.screener.thresholds.act, 1e-9) and after <= job.score:
-                return self._solved(job, text, after, ranked)
-            reason = "the sentences pass, but not the text they form"
-        else:
-            reason = failure or _why(unsolved)
-        status: Status = "error" if failure else "unresolved"
-        return self._fallback(job, ranked, status, reason)
+        if unsolved and job.score >= act:
+            status: Status = "error" if failure else "unresolved"
+            return self._fallback(job, ranked, status, failure or _why(unsolved))
+        text = _join(job.pieces, [best[0].rewrite if best else None for best in ranked])
+        after = float(self.screener.toxicity([text])[0])
+        if after <= job.score and (after < act or job.score < act):
+            return self._solved(job, text, after, ranked)
+        if job.score < act:
+            # It was clean, so it may stay; what would have been worse is not printed.
+            return _clean(job.text, job.score)
+        reason = "the sentences pass, but not the text they form"
+        return self._fallback(job, ranked, "unresolved", reason)
 
     def _rank(self, responses: Sequence[Response]) -> list[Response]:
         return rank(responses, meaning=self.config.meaning, fluency=self.config.fluency)
@@ -353,7 +383,8 @@ class Rewriter:
             start = end
         text = _join(job.pieces, texts)
         # Even masked, links and mentions around it may be what is toxic.
-        return text if self.screener.toxicity([text])[0] < act else MASK
+        after = self.screener.toxicity([text])[0]
+        return text if after < act and after <= job.score else MASK
 
 
 class _Job:

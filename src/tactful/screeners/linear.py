@@ -75,17 +75,17 @@ _DOUBLED = re.compile(r"([a-z])\1")
 class LinearConfig(Config):
     """What shapes the model; everything the data do not decide."""
 
-    penalty: float = 2e-5
+    penalty: float = 1e-5
     """Weight of the squared weights in the loss: higher is simpler."""
     epochs: int = 12
     seed: int = 0
-    word_count: int = 3
+    word_count: int = 2
     """Rarer words are known by their letters only."""
-    pair_count: int = 4
-    pair_strength: float = 0.7
-    gram_count: int = 8
+    pair_count: int = 2
+    pair_strength: float = 0.85
+    gram_count: int = 4
     gram_lengths: tuple[int, int] = (2, 5)
-    gram_strength: float = 1.0
+    gram_strength: float = 2.0
     rounds: int = 2
     """How often toxic texts choose their worst sentence anew; the first round has short texts."""
     first_round_sentences: int = 3

@@ -102,6 +102,7 @@ _RULES: tuple[tuple[ThreatKind, re.Pattern[str]], ...] = (
             rf"|{_GROUP} (?:really )?(?:should|must|needs? to|ought to|has to|have to|gotta|shoulda|please) (?:just |all |please |really |go |to ){{0,4}}{_HURT_WHOM}"
             rf"|{_SOMEBODY}(?: \w+){{0,4}} (?:should|must|deserves?|needs?|ought|oughta)(?: \w+){{0,2}} (?:be|get|have been) (?:\w+ )?{_KILLED}\b"
             rf"|\bdeserves? to (?:die|be {_KILLED})\b"
+            r"|\b(?!it|this|that|what|he|she|who)\w+ should (?:all |just |really ){0,3}die\b(?! (?:out|down|off|of))"
             r"|\b(?:go|fuck off and|please|just|now|and|hurry up and|go and) (?:fuck\w* )?(?:die|drop dead)\b(?! (?:hard|laughing|down|out|for|of\b))"
             r"|\b(?:die|burn|rot) (?:in|of) (?:a |the )?(?:\w+ )?(?:fire|hole|hell|cancer|aids|car crash|car accident|ditch|pain)\b"
             r"|\bdie(?:,)? (?:you|u|mother\w*|fag\w*|bitch\w*|bastard\w*|scum|slow\w*|nazi\w*|pig\w*)\b"
