@@ -18,8 +18,10 @@ SCREENER = KeywordScreener(
         ("you are an idiot, read it", "you are wrong, read it"),
         ("what kind of moron parks here?", "what kind of person parks here?"),
         ("nobody asked you, clown.", "nobody asked you."),
-        ("You idiot, fix it", "fix it"),
+        ("You idiot, fix it", "Fix it"),
         ("shut up and sit down", "please stop and sit down"),
+        ("Shut up. Now", "Please stop. Now"),
+        ("WHAT AN IDIOT HE IS", "WHAT A PERSON HE IS"),
         ("why the hell is it late?", "why is it late?"),
         ("he was a pathetic clown", "he was a bad person"),
         ("a zorp plan", "a poor plan"),
@@ -56,6 +58,14 @@ def test_what_must_survive_is_left_to_the_gates() -> None:
     """An insult in a link, code or quotation is not edited there."""
     text = 'he said "you idiot there" to `idiot` https://e.org/idiot'
     assert Replacement(SCREENER).propose([text]) == [[]]
+
+
+def test_no_noun_is_cut_out_of_its_phrase() -> None:
+    """ "What kind of parks here?" is a hole, not a rewrite; a vocative may go."""
+    for source in ("what kind of moron parks here?", "I met the idiot again"):
+        proposed = Replacement(SCREENER).propose([source])[0]
+        assert proposed
+        assert not any("of parks" in text or "the again" in text for text in proposed)
 
 
 def test_nothing_flagged_nothing_proposed() -> None:

@@ -33,6 +33,11 @@ _DETERMINED = re.compile(
     re.IGNORECASE,
 )
 _PLURAL = re.compile(r"\b(?:these|those|some|of|you)\s+(?:\w+\s+)?$", re.IGNORECASE)
+_NEEDS_NOUN = re.compile(
+    r"\b(?:an?|the|this|that|these|those|my|your|his|her|its|our|their|of|by|with|for|from|to|such|"
+    r"some|any|no|every|each|another)\s+$",
+    re.IGNORECASE,
+)
 _END = re.compile(r"\s*(?:$|[.,!?;:]|(?:and|but|or|so|because|who|that|if|when)\b)")
 
 
@@ -58,7 +63,8 @@ class Replacement:
         each = max(2, int(self.most ** (1 / len(slots))))
         choices = product(*(options[:each] for options in slots))
         texts = (
-            apply_edits(source, edits) for edits, _ in zip(choices, range(self.most), strict=False)
+            _capital(source, apply_edits(source, edits))
+            for edits, _ in zip(choices, range(self.most), strict=False)
         )
         return list(dict.fromkeys(text for text in texts if text != source))
 
@@ -77,7 +83,8 @@ def _edits(text: str, start: int, end: int) -> Iterator[Edit]:
         yield Edit(start, end, word)
         if (start, end) in protected_ranges(text):
             return
-    if group in ("person", "people", "thing", "") and _END.match(after):
+    nominal = group in ("person", "people", "thing")
+    if (nominal or not group) and _END.match(after):
         if _ADDRESS.search(before):
             yield Edit(start, end, "")
         if vocative := _VOCATIVE.search(before):
@@ -91,8 +98,16 @@ def _edits(text: str, start: int, end: int) -> Iterator[Edit]:
                 # "You are (not) a person" would be worse than what was said.
                 return
     for put in listed or _guess(before, after):
-        yield Edit(start, end, put)
-    yield Edit(start, end, "")
+        # A noun cannot go alone from "kind of fools" or "the fool": that leaves a hole.
+        if put or not (nominal and _NEEDS_NOUN.search(before)):
+            yield Edit(start, end, put.upper() if word.isupper() and len(word) > 1 else put)
+    if not (nominal and _NEEDS_NOUN.search(before)):
+        yield Edit(start, end, "")
+
+
+def _capital(source: str, text: str) -> str:
+    """A sentence that began with a capital still does."""
+    return text[:1].upper() + text[1:] if source[:1].isupper() else text
 
 
 def _guess(before: str, after: str) -> tuple[str, ...]:
