@@ -15,8 +15,10 @@ import pytest
 
 from tactful.cli import main
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
+from tactful.screeners.transformer import TransformerConfig, TransformerScreener
 from tests.fakes import WordOverlap
 from tests.rewriting.test_rewriter import SCREENER, Table
+from tests.tiny import tiny_embedder
 
 
 @dataclass
@@ -195,6 +197,14 @@ class TestScore:
         (answer,) = run("score", "--json", "well, you are an idiot").json()
         assert answer["toxic"] is True
         assert "idiot" in [answer["text"][s["start"] : s["end"]] for s in answer["spans"]]
+
+    def test_screener_of_ones_own(self, run: Run, tmp_path: Path) -> None:
+        """A folder with a reading screener is told from one with a linear one."""
+        config = TransformerConfig(base=str(tiny_embedder(tmp_path / "base")), epochs=1)
+        screener = TransformerScreener.fit(["you idiot", "fine"], [True, False], config=config)
+        screener.save(tmp_path / "own")
+        (answer,) = run("score", "--json", "--screener", tmp_path / "own", "hello").json()
+        assert answer["toxicity"] == pytest.approx(screener.toxicity(["hello"])[0], abs=1e-3)
 
     def test_other_languages_are_not_called_clean(self, run: Run) -> None:
         """What cannot be judged has no score, and keeps its line."""

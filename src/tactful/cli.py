@@ -503,6 +503,11 @@ def _load_rewriter(model: str, policy: Any, method: Any, screener: Path | None) 
 
 
 def _load_screener(folder: Path | None) -> Screener:
+    if folder is not None and (folder / "model.safetensors").is_file():
+        _quiet_libraries()
+        from tactful.screeners.transformer import TransformerScreener
+
+        return TransformerScreener.load(folder)
     from tactful.screeners.linear import LinearScreener
 
     return LinearScreener.load(folder)

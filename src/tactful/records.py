@@ -67,8 +67,9 @@ class Rewrite:
     """What `Rewriter.rewrite` returns for one text.
 
     `toxicity` is (before, after), each in [0, 1], None where nothing was screened. `similarity`
-    and `fluency` are None unless something was rewritten. `alternatives` are other texts that passed every
-    gate, best first. `model` names what wrote and what screened, with versions.
+    and `fluency` are those of the rewritten sentence that has least of it, None where nothing was
+    rewritten. `alternatives` are texts made of other candidates that passed every gate, best
+    first. `model` names what wrote and what judged, with versions.
     """
 
     source: str

@@ -325,8 +325,8 @@ class Rewriter:
             text,
             "rewritten",
             toxicity=(job.score, after),
-            similarity=float(self.similarity([job.text], [text])[0]),
-            fluency=float(self.fluency([job.text], [text])[0]) if self.fluency else None,
+            similarity=_least("similarity", ranked),
+            fluency=_least("fluency", ranked),
             alternatives=_alternatives(job.pieces, ranked),
             spans=tuple(self.screener.explain(job.text)),
         )
@@ -416,6 +416,13 @@ def _join(pieces: Sequence[_Piece], cores: Sequence[str | None]) -> str:
     return "".join(
         piece.source if core is None else piece.lead + core + piece.trail
         for piece, core in zip(pieces, cores, strict=True)
+    )
+
+
+def _least(score: str, ranked: Sequence[Sequence[Response]]) -> float | None:
+    """A score of the rewritten sentence that has least of it; None where it was not measured."""
+    return min(
+        (best[0].scores[score] for best in ranked if best and score in best[0].scores), default=None
     )
 
 
