@@ -561,7 +561,7 @@ def _as_json(result: Rewrite) -> dict[str, Any]:
 def _score(row: Row, column: str, screener: Screener) -> dict[str, Any]:
     text = row.values.get(column)
     if row.error is not None:
-        return {"error": row.error}
+        return {"error": row.reason}
     if not isinstance(text, str):
         return {"error": f"expected text, got {type(text).__name__}"}
     from tactful.rewriting.language import why_not_english

@@ -110,7 +110,7 @@ def test_ragged_csv(tmp_path: Path) -> None:
     assert list(read_rows(path)) == [
         Row(1, {"a": "1"}, "expected 2 cells as in the header, found 1"),
         Row(2, {"a": "2", "b": "3"}),
-        Row(3, {"a": "4", "b": "5"}, "expected 2 cells as in the header, found 3"),
+        Row(3, {"a": "4", "b": "5"}, "expected 2 cells as in the header, found 3", ("6",)),
         Row(4, {"a": "7", "b": "8"}),
     ]
     assert next(read_rows(path, columns=["b"])).error is not None

@@ -60,6 +60,14 @@ class Row:
     number: int
     values: dict[str, Any]
     error: str | None = None
+    surplus: tuple[str, ...] = ()
+    """Cells beyond the last column, which have no name."""
+
+    @property
+    def reason(self) -> str:
+        """The error with the surplus cells, for the one who owns the texts; "" for a good row."""
+        cells = f"; beyond the last column: {list(self.surplus)}" if self.surplus else ""
+        return (self.error or "") + cells
 
 
 def kind_of(path: Path) -> tuple[Kind, bool]:
@@ -225,7 +233,8 @@ def _only(row: Row, columns: Sequence[str]) -> Row:
     error = row.error
     if error is None and missing:
         error = f"no {listed(missing)} in this row, which has {listed(row.values)}"
-    return Row(row.number, {n: row.values[n] for n in columns if n in row.values}, error)
+    kept = {n: row.values[n] for n in columns if n in row.values}
+    return Row(row.number, kept, error, row.surplus)
 
 
 def _json_object(text: str, error: str | None) -> tuple[dict[str, Any], str | None]:
@@ -314,7 +323,7 @@ def _csv_rows(
         if lines.ended:
             swallowed = lines.count - before - 1
             error = f"a quote opened here is never closed; it swallowed {swallowed} more lines"
-            row = Row(number, row.values, error)
+            row = Row(number, row.values, error, row.surplus)
         yield _only(row, columns) if columns is not None else row
 
 
@@ -346,7 +355,7 @@ def _csv_row(number: int, header: list[str], cells: list[str]) -> Row:
         error = error or (wrong and f'column "{name}": {wrong}')
     if len(cells) != len(header):
         error = f"expected {len(header)} cells as in the header, found {len(cells)}"
-    return Row(number, values, error)
+    return Row(number, values, error, tuple(_mend(cell)[0] for cell in cells[len(header) :]))
 
 
 def _mend(cell: str) -> tuple[str, str | None]:

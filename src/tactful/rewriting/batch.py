@@ -64,4 +64,4 @@ def summary(counts: Counter[str]) -> str:
 def _unread(row: Row, column: str) -> Rewrite:
     text = str(row.values.get(column, ""))
     # What was half read was never screened: it must not be printed as if it had been.
-    return Rewrite(text, "", "error", reason=row.error or "")
+    return Rewrite(text, "", "error", reason=row.reason)
