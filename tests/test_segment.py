@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tactful.segment import MAX_CHARACTERS, MAX_WORDS, sentences
+from tactful.segment import MAX_CHARACTERS, MAX_WORDS, sentences, split
 
 
 def pieces(text: str) -> list[str]:
@@ -59,3 +59,10 @@ def test_time_is_linear(piece: str) -> None:
     began = time.perf_counter()
     sentences(piece * (250_000 // len(piece)) + "x")
     assert time.perf_counter() - began < 2.0
+
+
+def test_split_gives_the_pieces() -> None:
+    """The pieces of the spans, which join back to the text."""
+    text = "One. Two?  Three"
+    assert split(text) == ["One. ", "Two?  ", "Three"]
+    assert split("") == []

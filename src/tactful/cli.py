@@ -327,14 +327,14 @@ def screener_eval(
     from tactful.config import load_recipe
     from tactful.recipe import (
         ScreenerRecipe,
-        evaluate_screener,
+        measure,
         read_folds,
         render_screener_report,
     )
 
     chosen = load_recipe(recipe, ScreenerRecipe, overrides or [])
     _, dev = read_folds(chosen)
-    metrics = evaluate_screener(_load_screener(screener), dev, chosen.contrasts)
+    metrics = measure(_load_screener(screener), dev, chosen)
     if as_json:
         _print_json(metrics)
     else:

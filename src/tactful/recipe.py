@@ -22,7 +22,7 @@ from tactful.screeners.base import FloatArray, Screener, Thresholds
 from tactful.screeners.linear import LinearConfig, LinearScreener
 from tactful.screeners.threats import KINDS, find_threat
 from tactful.screeners.transformer import Progress, TransformerConfig, TransformerScreener
-from tactful.segment import sentences
+from tactful.segment import split
 
 TEMPLATE_SOURCE = "templates"
 # The last two frames of each list are held out.
@@ -103,12 +103,7 @@ def fit_screener(
         screener.fit([e.text for e in train], [e.toxic for e in train], weights)
     screener.calibrate([e.text for e in dev], [e.toxic for e in dev])
     screener.thresholds = choose_thresholds(screener, dev, recipe)
-    measured = evaluate_screener(screener, dev, recipe.contrasts)
-    if recipe.threats:
-        labelled = read_piles(recipe.data.dir, [recipe.threats])
-        texts = [e.text for e in labelled if e.fold in recipe.dev_folds]
-        measured["threats"]["labelled_texts"] = len(texts)
-        measured["threats"]["labelled_found"] = sum(find_threat(text) is not None for text in texts)
+    measured = measure(screener, dev, recipe)
     # The folder of one machine is nobody else's business.
     shown = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"dir": Path("CORPUS")})}
@@ -149,7 +144,7 @@ def taught(
     same texts, labels and settings are not taught twice, and other settings of the linear model
     can be tried in seconds.
     """
-    cut = [_sentences(e.text) for e in train]
+    cut = [split(e.text) for e in train]
     labels = [e.toxic for e in train]
     config = TransformerConfig(**teacher.model_dump(include=set(TransformerConfig.model_fields)))
     key = hashlib.blake2b(
@@ -162,7 +157,10 @@ def taught(
         worst = [worst_sentence(first, e.text) for e in train]
         said = _ask_teachers(cut, worst, labels, weights, config, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, said)
+        part = file.with_suffix(".part.npy")
+        np.save(part, said)
+        # Whole or not at all: a run that is stopped here must not leave half an answer.
+        part.replace(file)
     told = iter(said.tolist())
     return [
         lesson
@@ -204,7 +202,7 @@ def _ask_teachers(
 
 def worst_sentence(screener: Screener, text: str) -> str:
     """The sentence of a text that a screener minds most."""
-    pieces = _sentences(text)
+    pieces = split(text)
     if len(pieces) < 2:
         return text
     return pieces[int(np.argmax(screener.toxicity(pieces)))]
@@ -222,10 +220,6 @@ def _lessons(
         else (piece, p, weight * teacher.other_sentences)
         for piece, p in told
     ]
-
-
-def _sentences(text: str) -> list[str]:
-    return [text[start:end] for start, end in sentences(text)]
 
 
 def choose_thresholds(
@@ -268,6 +262,17 @@ def template_examples(train_fold: int, dev_fold: int) -> list[Example]:
 
 
 # --- measuring ------------------------------------------------------------------------------
+
+
+def measure(screener: Screener, dev: Sequence[Example], recipe: ScreenerRecipe) -> dict[str, Any]:
+    """Everything a recipe asks to be measured, for a screener just fitted or any other."""
+    measured = evaluate_screener(screener, dev, recipe.contrasts)
+    if recipe.threats:
+        labelled = read_piles(recipe.data.dir, [recipe.threats])
+        texts = [e.text for e in labelled if e.fold in recipe.dev_folds]
+        measured["threats"]["labelled_texts"] = len(texts)
+        measured["threats"]["labelled_found"] = sum(find_threat(text) is not None for text in texts)
+    return measured
 
 
 def evaluate_screener(

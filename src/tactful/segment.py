@@ -39,6 +39,11 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return spans
 
 
+def split(text: str) -> list[str]:
+    """The sentence-like pieces themselves; joined they are the text."""
+    return [text[start:end] for start, end in sentences(text)]
+
+
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     following = text[match.end()]
     sign = match[0]

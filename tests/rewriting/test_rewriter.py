@@ -149,6 +149,13 @@ def test_force_rewrites_the_clean_but_never_for_the_worse() -> None:
     ]
 
 
+def test_force_does_not_mask_what_was_clean() -> None:
+    """With force a clean sentence for which nothing is proposed stays, beside one rewritten."""
+    table = Table({"you idiot.": ["you there."]})
+    result = rewriter(table).rewrite("you idiot. a fine day", force=True)
+    assert (result.text, result.status) == ("you there. a fine day", "rewritten")
+
+
 def test_threats_are_escalated_not_laundered() -> None:
     """A threat goes to a person, whatever a source could make of it."""
     table = Table({"i will kill you": ["i will miss you"]})

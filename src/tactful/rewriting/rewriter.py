@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,7 +33,7 @@ from tactful.rewriting.rerank import rank
 from tactful.scorers.base import Scorer
 from tactful.screeners.base import Screener
 from tactful.screeners.threats import Threat, find_threat
-from tactful.segment import sentences
+from tactful.segment import split
 
 MASK = "[removed]"
 # Words from which on a sentence must keep all of `min_similarity`.
@@ -65,14 +65,20 @@ class RewriteConfig(Config):
 
 @dataclass(slots=True)
 class _Piece:
-    """One sentence of one text: what may be rewritten, what stays around it, and what came out."""
+    """One sentence of one text: what may be rewritten, what stays around it, and what came out.
+
+    A failing one must be rewritten, others may be when the caller forces it. `failure` says why
+    an engine could not work on it.
+    """
 
     lead: str
     core: str
     trail: str
     score: float
+    failing: bool
     to_rewrite: bool
-    responses: list[Response]
+    responses: list[Response] = field(default_factory=list)
+    failure: str = ""
 
     @property
     def source(self) -> str:
@@ -161,11 +167,11 @@ class Rewriter:
         for job in jobs:
             job.result = self._out_of_scope(job.text)
         self._screen([job for job in jobs if job.result is None], force)
-        pieces = [piece for job in jobs for piece in job.pieces if piece.to_rewrite]
-        failure = self._rewrite_pieces(pieces)
-        results = [job.result or self._assemble(job, failure) for job in jobs]
+        self._rewrite_pieces([p for job in jobs for p in job.pieces if p.to_rewrite])
+        results = [job.result or self._assemble(job) for job in jobs]
         share = (time.perf_counter() - started) / max(1, len(jobs))
-        return [replace(result, seconds=share, model=self.name) for result in results]
+        name = self.name
+        return [replace(result, seconds=share, model=name) for result in results]
 
     def _out_of_scope(self, text: Any) -> Rewrite | None:
         """The results that need no screener: wrong type, nothing to judge, too much to judge."""
@@ -189,7 +195,7 @@ class Rewriter:
     def _screen(self, jobs: Sequence[_Job], force: bool) -> None:
         """Score texts and their sentences, settle the clean and the dangerous ones."""
         act = self.screener.thresholds.act
-        cut = [[job.text[a:b] for a, b in sentences(job.text)] for job in jobs]
+        cut = [split(job.text) for job in jobs]
         flat = [piece for pieces in cut for piece in pieces]
         scores = iter(self.screener.toxicity([job.text for job in jobs] + flat).tolist())
         for job in jobs:
@@ -205,17 +211,17 @@ class Rewriter:
                     continue
             # A screener may see in the whole what it sees in no sentence; then the worst one goes.
             bar = min(act, max(score for _, score in scored))
-            job.pieces = [_piece(text, score, force or score >= bar) for text, score in scored]
+            toxic = job.score >= act
+            job.pieces = [
+                _piece(text, score, failing=toxic and score >= bar, force=force or score >= bar)
+                for text, score in scored
+            ]
             if threat:
                 job.result = self._escalate(job, threat)
                 job.pieces = []
 
-    def _rewrite_pieces(self, pieces: Sequence[_Piece]) -> str:
-        """Ask the sources in order for what has no passing candidate yet.
-
-        Returns why an engine failed, "" when none did: one broken engine must not lose a batch.
-        """
-        failure = ""
+    def _rewrite_pieces(self, pieces: Sequence[_Piece]) -> None:
+        """Work on each distinct sentence once, some at a time."""
         # A sentence that stands twice is worked on once; groups keep the candidates of a long
         # text from all being held at a time.
         alike: dict[tuple[str, str, str], list[_Piece]] = {}
@@ -225,14 +231,16 @@ class Rewriter:
             )
         firsts = [group[0] for group in alike.values()]
         for start in range(0, len(firsts), _GROUP):
-            failure = self._ask_sources(firsts[start : start + _GROUP]) or failure
+            self._ask_sources(firsts[start : start + _GROUP])
         for first, *others in alike.values():
             for other in others:
-                other.responses = first.responses
-        return failure
+                other.responses, other.failure = first.responses, first.failure
 
-    def _ask_sources(self, pieces: Sequence[_Piece]) -> str:
-        failure = ""
+    def _ask_sources(self, pieces: Sequence[_Piece]) -> None:
+        """Ask the sources in order for what has no passing candidate yet.
+
+        One broken engine must not lose a batch: its failure is told by the sentences it left.
+        """
         for source in self.sources:
             open_pieces = [piece for piece in pieces if not piece.passing]
             if not open_pieces:
@@ -241,11 +249,11 @@ class Rewriter:
                 proposed = source.propose([piece.core for piece in open_pieces])
                 answered = self._respond(open_pieces, proposed)
             except Exception as error:
-                failure = f"{source.name} failed: {type(error).__name__}: {error}"
+                for piece in open_pieces:
+                    piece.failure = f"{source.name} failed: {type(error).__name__}: {error}"
                 continue
             for piece, responses in zip(open_pieces, answered, strict=True):
                 piece.responses += responses
-        return failure
 
     def _respond(
         self, pieces: Sequence[_Piece], proposed: Sequence[Sequence[str]]
@@ -288,18 +296,17 @@ class Rewriter:
         too_toxic = toxicity >= self.screener.thresholds.passing or toxicity > piece.score
         return (*failed, "toxicity") if too_toxic else failed
 
-    def _assemble(self, job: _Job, failure: str) -> Rewrite:
+    def _assemble(self, job: _Job) -> Rewrite:
         """Put a text back together from kept and rewritten sentences, and screen the whole."""
         act = self.screener.thresholds.act
         ranked = [self._rank(piece.passing) for piece in job.pieces]
         unsolved = [
             piece
             for piece, best in zip(job.pieces, ranked, strict=True)
-            if piece.to_rewrite
-            and not best
-            and (piece.score >= act or job.score >= act > piece.score)
+            if piece.failing and not best
         ]
-        if unsolved and job.score >= act:
+        if unsolved:
+            failure = next((piece.failure for piece in unsolved if piece.failure), "")
             status: Status = "error" if failure else "unresolved"
             return self._fallback(job, ranked, status, failure or _why(unsolved))
         text = _join(job.pieces, [best[0].rewrite if best else None for best in ranked])
@@ -406,9 +413,10 @@ def _clean(text: str, score: float) -> Rewrite:
     return Rewrite(text, text, "unchanged", toxicity=(score, score))
 
 
-def _piece(text: str, score: float, to_rewrite: bool) -> _Piece:
+def _piece(text: str, score: float, *, failing: bool, force: bool) -> _Piece:
     lead, core, trail = peel(text)
-    return _Piece(lead, core, trail, score, to_rewrite and bool(words(core)), [])
+    can = bool(words(core))
+    return _Piece(lead, core, trail, score, failing and can, force and can)
 
 
 def _join(pieces: Sequence[_Piece], cores: Sequence[str | None]) -> str:

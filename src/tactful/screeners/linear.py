@@ -49,7 +49,7 @@ from tactful.records import Span
 from tactful.screeners.base import FloatArray, Thresholds
 from tactful.screeners.calibration import Calibration, fit_calibration
 from tactful.screeners.normalise import normalise, normalise_with_offsets
-from tactful.segment import sentences
+from tactful.segment import sentences, split
 
 if TYPE_CHECKING:
     from typing import Self
@@ -170,7 +170,7 @@ class LinearScreener:
         return sorted(spans, key=lambda span: -span.weight)
 
     def _score(self, text: str) -> float:
-        return max((self._score_piece(text[a:b]) for a, b in sentences(text)), default=-math.inf)
+        return max(map(self._score_piece, split(text)), default=-math.inf)
 
     def _score_piece(self, piece: str) -> float:
         found = words(piece)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tactful.screeners.base import FloatArray
 from tactful.screeners.linear import LinearConfig, Weights, letter_groups, words
-from tactful.segment import sentences
+from tactful.segment import split
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -47,8 +47,8 @@ def learn(
     pieces: list[list[str]] = []
     owners: list[int] = []
     for number, text in enumerate(texts):
-        for start, end in sentences(text):
-            if found := words(text[start:end]):
+        for piece in split(text):
+            if found := words(piece):
                 pieces.append(found)
                 owners.append(number)
     owner: NDArray[np.int_] = np.array(owners)

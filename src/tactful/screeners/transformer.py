@@ -26,7 +26,7 @@ from tactful.records import Span
 from tactful.screeners.base import FloatArray, Thresholds
 from tactful.screeners.calibration import Calibration, fit_calibration
 from tactful.screeners.normalise import normalise
-from tactful.segment import sentences
+from tactful.segment import split
 
 SETTINGS_FILE = "screener.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -87,9 +87,9 @@ class TransformerScreener:
         pieces: list[str] = []
         owners: list[int] = []
         for number, text in enumerate(texts):
-            for start, end in sentences(text):
-                if any(char.isalnum() for char in text[start:end]):
-                    pieces.append(text[start:end])
+            for piece in split(text):
+                if any(char.isalnum() for char in piece):
+                    pieces.append(piece)
                     owners.append(number)
         scores = np.full(len(texts), -np.inf)
         np.maximum.at(scores, np.array(owners, dtype=int), self._read(pieces))
