@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 # Passed to pip, for example an index of your own.
 PIP_FLAGS ?=
+# Who judges in `make results`: dev, or final, whose runs are counted.
+JUDGE ?= dev
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install format check test test-all bench build clean
+.PHONY: help demo install format check test test-all bench results build clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +45,10 @@ test-all: $(READY) ## also the slow tests and those that need fetched models
 
 bench: $(READY) ## measure speed; prints tables
 	$(BIN)/python benchmarks/screener_speed.py
+
+results: $(READY) ## the README's results tables: DATA=folder [JUDGE=final] [SUPERVISED=adapter]
+	$(BIN)/python benchmarks/tables.py --judge $(JUDGE) $(if $(SUPERVISED),--supervised "$(SUPERVISED)") \
+		--data "$(or $(DATA),$(error say where the test files are: make results DATA=path/to/data))"
 
 build: $(READY) ## make a wheel in dist/
 	$(BIN)/python -m build

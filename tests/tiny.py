@@ -86,6 +86,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="<|im_end|>",
         pad_token="<|im_end|>",
         unk_token="<|endoftext|>",
+        cls_token="<|im_start|>",
+        sep_token="<|im_end|>",
         model_max_length=512,
     )
     fast.chat_template = CHATML

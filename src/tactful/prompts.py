@@ -41,3 +41,8 @@ def few_shot(text: str) -> list[Message]:
             {"role": "assistant", "content": rewrite},
         ]
     return [*turns, {"role": "user", "content": text}]
+
+
+def trained(text: str) -> str:
+    """What a model trained with tactful completes: short, since it is read for every sample."""
+    return f"Toxic: {text}\nPolite:\n"

@@ -176,8 +176,13 @@ def _folded(text: str) -> str:
     return _DETACHED.sub("", text)
 
 
+def is_function_word(word: str) -> bool:
+    """True of the small words that hold a sentence together, lower-cased."""
+    return word in _FUNCTION_WORDS or _is_contraction(word)
+
+
 def _is_content(word: str) -> bool:
-    return word not in _FUNCTION_WORDS and not _is_contraction(word)
+    return not is_function_word(word)
 
 
 def _is_contraction(word: str) -> bool:

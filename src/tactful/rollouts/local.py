@@ -7,7 +7,6 @@ model's own arithmetic (which in bfloat16 may turn a near tie).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,7 +76,7 @@ class LocalBackend:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 files.folder, dtype=_torch_dtype(dtype, device), use_safetensors=True, **safe
             )
-        _forget_habits(model)
+        forget_habits(model)
         name = files.name
         if adapter is not None:
             model = _with_adapter(model, adapter)
@@ -278,7 +277,7 @@ def _uniform_draws(seeds: list[tuple[int, int]], length: int) -> Tensor:
     return torch.from_numpy(np.stack([stream.random(length) for stream in streams]))
 
 
-def _forget_habits(model: Any) -> None:
+def forget_habits(model: Any) -> None:
     """Keep of a model's own generation settings only when it stops.
 
     transformers fills what a request leaves open from them: a repetition penalty, say, would
@@ -317,7 +316,5 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
 
     if not (adapter / _ADAPTER).is_file():
         raise ConfigError(f"{adapter} holds no {_ADAPTER}, so it is not an adapter we can load.")
-    with warnings.catch_warnings():
-        # peft asks transformers by a name that is being retired; no user can do anything about it.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+    with quiet_transformers():
         return PeftModel.from_pretrained(model, str(adapter))

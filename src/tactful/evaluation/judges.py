@@ -1,0 +1,210 @@
+"""Our own judges: two of a kind, on folds of their own, that no model may train on.
+
+*dev* steers development: checkpoints, settings, ablations. *final* is built last and asked once for
+each figure that is published. Neither shares data with the screener, the gates or the policy.
+
+style    a reader (MiniLM, fine-tuned) and letter groups, averaged
+meaning  a reader of both texts that was shown what machines do to a point, and the overlap of
+         static word vectors, weighed against people's ratings
+fluency  a reader that was shown acceptable and unacceptable sentences, and machine edits
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tactful.errors import ConfigError, CorruptFileError, ModelsMissingError
+from tactful.evaluation.base import FloatArray, Scores
+from tactful.evaluation.reader import Reader, ReaderConfig, plain
+from tactful.evaluation.vectors import StaticVectors
+
+JUDGES = ("dev", "final")
+SETTINGS_FILE = "judge.json"
+LETTERS_FILE = "letters.npy"
+PARTS = ("style", "meaning", "fluency")
+_LETTER_FEATURES = 2**17
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """A linear model over groups of two to five letters: sees disguises a reader stumbles over."""
+
+    weights: NDArray[np.float32]
+    intercept: float
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        """Log-odds that each text is decent."""
+        answers: FloatArray = letter_groups(texts) @ self.weights.astype(np.float64)
+        return answers + self.intercept
+
+
+def letter_groups(texts: Sequence[str]) -> Any:
+    """The sparse features of `Letters`."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    hashing = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(2, 5), n_features=_LETTER_FEATURES, alternate_sign=False
+    )
+    return hashing.transform([plain(text) for text in texts])
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Weights of several signals and an intercept: probability = sigmoid(weights . signals + b)."""
+
+    weights: tuple[float, ...]
+    intercept: float
+
+    def __call__(self, signals: FloatArray) -> FloatArray:
+        logits = signals @ np.array(self.weights) + self.intercept
+        answers: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(logits, -700, 700)))
+        return answers
+
+
+class OwnJudge:
+    """Scores style, meaning and fluency of rewrites, and signs with the hash of its weights."""
+
+    needs_references = False
+
+    def __init__(
+        self,
+        name: str,
+        readers: Mapping[str, Reader],
+        letters: Letters,
+        vectors: StaticVectors,
+        scales: Mapping[str, Scale],
+    ) -> None:
+        self.name = name
+        self._readers = {part: readers[part] for part in PARTS}
+        self._letters = letters
+        self._vectors = vectors
+        self._scales = scales
+
+    @property
+    def signature(self) -> str:
+        """Which readers, by hash, on which vectors."""
+        digests = ".".join(reader.digest[:6] for reader in self._readers.values())
+        return f"{self.name}@{digests}|{self._vectors.name}"
+
+    def score(
+        self,
+        sources: Sequence[str],
+        rewrites: Sequence[str],
+        references: Sequence[Sequence[str]] | None = None,
+    ) -> Scores:
+        """Each rewrite by itself; one without a letter or digit scores 0 in everything."""
+        said = np.array([any(c.isalnum() for c in text) for text in rewrites], dtype=bool)
+        asked = np.flatnonzero(said)
+        old, new = [sources[int(i)] for i in asked], [rewrites[int(i)] for i in asked]
+        parts = [np.zeros(len(rewrites)) for _ in PARTS]
+        if len(asked):
+            parts[0][asked] = self.style(new)
+            parts[1][asked] = self.meaning(old, new)
+            parts[2][asked] = self.fluency(new)
+        return Scores(*parts)
+
+    def style(self, texts: Sequence[str]) -> FloatArray:
+        """P(nobody is insulted)."""
+        return self._once(texts, lambda new: self._scales["style"](self.style_signals(new)))
+
+    def fluency(self, texts: Sequence[str]) -> FloatArray:
+        """P(a person could have written it)."""
+        return self._once(texts, lambda new: self._scales["fluency"](self.fluency_signals(new)))
+
+    def meaning(self, sources: Sequence[str], rewrites: Sequence[str]) -> FloatArray:
+        """P(the same point is made); a copy makes it by definition."""
+        found = self._scales["meaning"](self.meaning_signals(sources, rewrites))
+        same = [plain(s) == plain(r) for s, r in zip(sources, rewrites, strict=True)]
+        return np.where(same, 1.0, found)
+
+    def style_signals(self, texts: Sequence[str]) -> FloatArray:
+        """What the reader and the letters say."""
+        read = self._readers["style"].logits([(text,) for text in texts])
+        return np.stack([read, self._letters.logits(texts)], axis=1)
+
+    def fluency_signals(self, texts: Sequence[str]) -> FloatArray:
+        """What the reader says."""
+        return self._readers["fluency"].logits([(text,) for text in texts])[:, None]
+
+    def meaning_signals(self, sources: Sequence[str], rewrites: Sequence[str]) -> FloatArray:
+        """What the reader of both says, and three kinds of overlap."""
+        read = self._readers["meaning"].logits(list(zip(sources, rewrites, strict=True)))
+        overlap = self._vectors.compare(sources, rewrites)
+        return np.stack([read, overlap.cosine, overlap.recall, overlap.precision], axis=1)
+
+    @staticmethod
+    def _once(texts: Sequence[str], ask: Any) -> FloatArray:
+        """Many rows hold the same text; it is read once."""
+        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        answers: FloatArray = ask(list(places))[[places[text] for text in texts]]
+        return answers
+
+    # --- keeping ----------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write weights and settings into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, reader in self._readers.items():
+            reader.save(folder / f"{part}.safetensors")
+        np.save(folder / LETTERS_FILE, self._letters.weights.astype(np.float16))
+        settings = {
+            "name": self.name,
+            "readers": {part: reader.config.model_dump() for part, reader in self._readers.items()},
+            "digests": {part: reader.digest for part, reader in self._readers.items()},
+            "letters": {"intercept": self._letters.intercept},
+            "scales": {
+                part: {"weights": list(scale.weights), "intercept": scale.intercept}
+                for part, scale in self._scales.items()
+            },
+        }
+        text = json.dumps(settings, indent=1) + "\n"
+        (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> OwnJudge:
+        """Read a saved judge; weights that are not those it was saved with are refused."""
+        if not (folder / SETTINGS_FILE).is_file():
+            raise ModelsMissingError(f"no judge here: {folder / SETTINGS_FILE} does not exist")
+        try:
+            settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+            readers = {
+                part: Reader.load(
+                    folder / f"{part}.safetensors",
+                    ReaderConfig.model_validate(settings["readers"][part]),
+                )
+                for part in PARTS
+            }
+            if {p: r.digest for p, r in readers.items()} != settings["digests"]:
+                raise ValueError("the weights are not those it was saved with")
+            letters = np.load(folder / LETTERS_FILE, allow_pickle=False).astype(np.float32)
+            scales = {
+                part: Scale(tuple(scale["weights"]), scale["intercept"])
+                for part, scale in settings["scales"].items()
+            }
+            return cls(
+                settings["name"],
+                readers,
+                Letters(letters, settings["letters"]["intercept"]),
+                StaticVectors.load(),
+                scales,
+            )
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CorruptFileError(f"{folder} does not hold a sound judge: {error}") from error
+
+
+def load_judge(name: str) -> OwnJudge:
+    """Load `dev` or `final` as they ship, or a folder that `tactful judge fit` wrote."""
+    if name in JUDGES:
+        with resources.as_file(resources.files("tactful") / "assets" / "judges" / name) as folder:
+            return OwnJudge.load(folder)
+    if Path(name).is_dir():
+        return OwnJudge.load(Path(name))
+    raise ConfigError(f"there is no judge {name!r}: it is neither dev nor final nor a folder here")

@@ -1,0 +1,174 @@
+"""The game: the leader writes, the followers answer, and the answers become what is trained on.
+
+A source's samples are seeded by its text and the round, so that they depend neither on the batch
+it stands in nor on the number of processes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tactful.config import Config
+from tactful.errors import DataError
+from tactful.prompts import trained
+from tactful.records import Prompt
+from tactful.rollouts.base import Backend, Completion, Request, Sampling
+from tactful.training.pairs import Judged, Pairing, group_pairs, paper_pairs
+
+Follower = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
+"""Sources and rewrites in, a score in [0, 1] for each out, higher is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A follower and the score that it lets pass."""
+
+    name: str
+    follower: Follower
+    threshold: float
+
+
+class Play(Config):
+    """How the leader explores and what the answers become."""
+
+    samples: Annotated[int, Field(ge=1)] = 4
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    pairing: Literal["group", "paper", "responses"] = "group"
+    """`group`: the samples of a source against each other. `paper`: each by itself. `responses`:
+    each with its score, for the graded and the noise-corrected loss."""
+    margin: Annotated[float, Field(gt=0)] = 0.1
+    push_down: Literal["worst", "all", "none"] = "worst"
+    longest: Annotated[float, Field(gt=0)] = 1.5
+    """Room for so many times the source."""
+
+
+@dataclass(slots=True)
+class Round:
+    """What one call of `play` brought."""
+
+    responses: list[Judged]
+    pairing: Pairing
+    unfinished: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    """How many rewrites passed each gate."""
+
+    def metrics(self) -> dict[str, float]:
+        """Rates over all responses, for the log."""
+        count = max(1, len(self.responses))
+        rates = {f"passed/{name}": n / count for name, n in self.passed.items()}
+        texts = [r.rewrite for r in self.responses]
+        return rates | {
+            "passed/all": sum(r.passed for r in self.responses) / count,
+            "value": float(np.mean([r.value for r in self.responses] or [0.0])),
+            "copies": sum(_same(r.source, r.rewrite) for r in self.responses) / count,
+            "empty": sum(not t.strip() for t in texts) / count,
+            "unfinished": self.unfinished / count,
+            "distinct": len(set(texts)) / count,
+            "length_ratio": float(
+                np.mean([_ratio(r.source, r.rewrite) for r in self.responses] or [0.0])
+            ),
+        }
+
+
+class Game:
+    """Sources in, a round out."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        gates: Sequence[Gate],
+        play: Play | None = None,
+        *,
+        prompt: Callable[[str], Prompt] = trained,
+        seed: int = 0,
+    ) -> None:
+        self.backend = backend
+        self.gates = gates
+        self.settings = play or Play()
+        self.prompt = prompt
+        self.seed = seed
+
+    def play(self, sources: Sequence[str], number: int = 0) -> Round:
+        """One round; `number` gives the same sources other samples in another round."""
+        settings = self.settings
+        answers = self.backend.generate(
+            [
+                Request(self.prompt(s), budget(s, settings.longest), seed_of(s, self.seed, number))
+                for s in sources
+            ],
+            Sampling(settings.samples, settings.temperature, settings.top_p),
+        )
+        flat = [(s, c) for s, answer in zip(sources, answers, strict=True) for c in answer]
+        responses = self.respond([s for s, _ in flat], [c for _, c in flat])
+        found = Round(responses, self._pairing(responses), sum(not c.finished for _, c in flat))
+        for response in responses:
+            found.passed.update(g.name for g in self.gates if g.name not in response.failed)
+        return found
+
+    def respond(self, sources: Sequence[str], completions: Sequence[Completion]) -> list[Judged]:
+        """The followers' answers. What was cut off by the length limit passes nothing."""
+        rewrites = [" ".join(c.text.split()) for c in completions]
+        scores = {gate.name: _ask(gate, sources, rewrites) for gate in self.gates}
+        responses = []
+        for i, (source, rewrite) in enumerate(zip(sources, rewrites, strict=True)):
+            said = {name: float(values[i]) for name, values in scores.items()}
+            failed = [g.name for g in self.gates if said[g.name] < g.threshold]
+            if not completions[i].finished:
+                failed.append("unfinished")
+            value = float(np.prod(list(said.values()))) * completions[i].finished
+            responses.append(Judged(source, rewrite, said, tuple(failed), value=value))
+        return responses
+
+    def _pairing(self, responses: Sequence[Judged]) -> Pairing:
+        if self.settings.pairing == "group":
+            down = self.settings.push_down
+            found = group_pairs(
+                responses,
+                margin=self.settings.margin,
+                push_down="worst" if down == "none" else down,
+            )
+            return found if down != "none" else Pairing(found.pairs, (), found.reasons)
+        return paper_pairs(responses)
+
+
+def budget(source: str, longest: float) -> int:
+    """Tokens for a rewrite, at about three characters a token."""
+    return int(longest * len(source) / 3) + 8
+
+
+def seed_of(source: str, seed: int, number: int) -> int:
+    """A seed that is the text's own."""
+    return zlib.crc32(f"{seed}/{number}/{source}".encode("utf-8", "surrogatepass"))
+
+
+def _ask(gate: Gate, sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+    scores = np.asarray(gate.follower(sources, rewrites), dtype=np.float64)
+    if scores.shape != (len(rewrites),):
+        raise DataError(
+            f'the follower "{gate.name}" was asked about {len(rewrites)} rewrites and gave '
+            f"{scores.shape} scores; it must give one for each"
+        )
+    wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
+    if len(wrong):
+        raise DataError(
+            f'the follower "{gate.name}" gave {scores[wrong[0]]} for a rewrite; scores must lie '
+            f"between 0 and 1 ({len(wrong)} of {len(scores)} do not)"
+        )
+    return scores
+
+
+def _same(source: str, rewrite: str) -> bool:
+    return source.split() == rewrite.split()
+
+
+def _ratio(source: str, rewrite: str) -> float:
+    return len(rewrite.split()) / max(1, len(source.split()))

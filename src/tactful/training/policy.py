@@ -1,0 +1,193 @@
+"""The leader as it is trained: one model, and the reference it is measured against.
+
+With LoRA (the default) both are adapters on one frozen base: `policy` learns, `reference` is the
+warm start it began from, and without a warm start the reference is the bare base. So there is one
+model in memory, and switching adapters gives the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tactful.config import Config
+from tactful.errors import ConfigError
+from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve
+from tactful.rollouts.local import LocalBackend, encode_prompt, forget_habits
+from tactful.training.logprobs import LogProbs, causal_logprobs, completion_ids, seq2seq_logprobs
+
+ADAPTER_FILE = "adapter_model.safetensors"
+_POLICY, _REFERENCE = "policy", "reference"
+_LINEARS = "all-linear"
+
+
+class LoraSettings(Config):
+    """The adapter that learns; r = 16 on all linear layers of the embedded base is 9.8 MB."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+
+class Policy(torch.nn.Module):
+    """A model that learns, its reference and its tokenizer.
+
+    Calling it gives log-probabilities of completions, so that whatever wraps a module for
+    several processes wraps exactly what is trained.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, *, has_reference: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self._has_reference = has_reference
+        self.config = model.config
+        self._score = seq2seq_logprobs if model.config.is_encoder_decoder else causal_logprobs
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = "base",
+        *,
+        adapter: Path | None = None,
+        lora: LoraSettings | None = None,
+        seed: int = 0,
+        device: str | None = None,
+    ) -> Policy:
+        """Load a base model with the adapter that learns, and its reference.
+
+        Args:
+            name_or_path: What `tactful.models.resolve` understands.
+            adapter: A warm start. The policy begins as a copy of it and is measured against it.
+            lora: The adapter's size where it starts from nothing.
+            seed: Of what is drawn for a fresh adapter.
+            device: A GPU if there is one, else the CPU.
+        """
+        from peft import LoraConfig, PeftModel, get_peft_model
+        from transformers import (
+            AutoConfig,
+            AutoModelForCausalLM,
+            AutoModelForSeq2SeqLM,
+            AutoTokenizer,
+        )
+
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        files = resolve(name_or_path)
+        safe = {"trust_remote_code": False, "local_files_only": True}
+        half = native_bfloat16(device)
+        torch.manual_seed(seed)
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(files.folder, **safe)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            tokenizer = AutoTokenizer.from_pretrained(files.folder, **safe)
+            base: Any = kind.from_pretrained(
+                files.folder,
+                dtype=torch.bfloat16 if half else torch.float32,
+                use_safetensors=True,
+                **safe,
+            )
+            if not config.is_encoder_decoder:
+                forget_habits(base)
+            name = files.name
+            if adapter is None:
+                chosen = lora or LoraSettings()
+                settings = LoraConfig(
+                    r=chosen.rank,
+                    lora_alpha=chosen.alpha,
+                    lora_dropout=chosen.dropout,
+                    target_modules=_LINEARS,
+                    task_type="SEQ_2_SEQ_LM" if config.is_encoder_decoder else "CAUSAL_LM",
+                )
+                model: Any = get_peft_model(base, settings, adapter_name=_POLICY)
+            else:
+                _require_adapter(adapter)
+                name += f"+{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"
+                model = PeftModel.from_pretrained(
+                    base, str(adapter), adapter_name=_POLICY, is_trainable=True
+                )
+                model.load_adapter(str(adapter), adapter_name=_REFERENCE, is_trainable=False)
+                model.set_adapter(_POLICY)
+        # What learns stays in full precision: a step is often below what bfloat16 can show.
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        return cls(model.to(device), tokenizer, name, has_reference=adapter is not None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        found: torch.device = self.model.device
+        return found
+
+    def forward(
+        self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]
+    ) -> LogProbs:
+        """Log-probabilities of completions after their prompts."""
+        with self.arithmetic():
+            return self._score(self.model, prompts, completions)
+
+    def arithmetic(self) -> torch.autocast:
+        """bfloat16 where the processor computes in it natively."""
+        kind = self.device.type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=native_bfloat16(kind))
+
+    @contextlib.contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """Within this, the model is its own reference."""
+        if not self._has_reference:
+            with self.model.disable_adapter():
+                yield
+            return
+        self.model.set_adapter(_REFERENCE)
+        try:
+            yield
+        finally:
+            self.model.set_adapter(_POLICY)
+
+    def encode_prompt(self, prompt: Any) -> list[int]:
+        """The ids of a prompt, plain or chat, as rollouts encode it too."""
+        return encode_prompt(self.tokenizer, prompt, name=self.name)
+
+    def encode_completion(self, text: str) -> list[int]:
+        """The ids of a text and its end."""
+        return completion_ids(self.tokenizer, text)
+
+    def backend(self, *, batch_size: int = 32) -> LocalBackend:
+        """Rollouts with the very weights that are being trained."""
+        return LocalBackend(self.model, self.tokenizer, self.name, batch_size=batch_size)
+
+    def load_weights(self, folder: Path) -> None:
+        """Go on with the adapter that `save` wrote, in place."""
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        _require_adapter(folder)
+        set_peft_model_state_dict(
+            self.model, load_file(folder / ADAPTER_FILE), adapter_name=_POLICY
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter, in bfloat16, as any LoRA adapter is written."""
+        folder.mkdir(parents=True, exist_ok=True)
+        from peft import get_peft_model_state_dict
+        from safetensors.torch import save_file
+
+        learned = get_peft_model_state_dict(
+            self.model, adapter_name=_POLICY, save_embedding_layers=False
+        )
+        half = {n: t.detach().cpu().to(torch.bfloat16).contiguous() for n, t in learned.items()}
+        save_file(half, folder / ADAPTER_FILE, metadata={"format": "pt"})
+        settings = self.model.peft_config[_POLICY]
+        # A path of this machine is nobody else's business.
+        settings.base_model_name_or_path = self.name.partition("@")[0]
+        settings.save_pretrained(str(folder))
+
+
+def _require_adapter(folder: Path) -> None:
+    if not (folder / ADAPTER_FILE).is_file():
+        raise ConfigError(f"{folder} holds no {ADAPTER_FILE}, so it is no warm start.")

@@ -1,0 +1,260 @@
+"""One trainer for everything: the game, given pairs, and demonstrations.
+
+transformers' Trainer keeps what it does well (data order, optimiser, schedule, checkpoints,
+several processes, logging). A step here is: sources in, units out of the game or the dataset,
+micro-batches of alike length through policy and reference, one update.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import transformers
+from pydantic import Field
+from torch import Tensor
+
+from tactful.config import Config
+from tactful.errors import DataError
+from tactful.prompts import trained
+from tactful.records import Prompt
+from tactful.training.game import Game, Round
+from tactful.training.policy import Policy
+from tactful.training.units import Objective, Tokens, Unit, losses, pack
+
+Look = Callable[[Policy, int], Mapping[str, float]]
+"""Judges the policy after so many steps; what it returns is logged as `eval_...`."""
+
+
+class SROConfig(Config):
+    """What a run decides; everything else is transformers' default."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    steps: Annotated[int | None, Field(ge=1)] = None
+    """How many updates; without it `epochs` decides."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    batch: Annotated[int, Field(ge=1)] = 16
+    """Sources, or given rows, in one update on each process."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """The share of steps in which the rate rises; it then falls to 0 in a line."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    token_budget: Annotated[int, Field(ge=64)] = 1536
+    """Tokens in one micro-batch: bounds memory, changes no result."""
+    objective: Objective = Objective()
+    look_every: Annotated[int, Field(ge=0)] = 0
+    save_every: Annotated[int, Field(ge=0)] = 0
+    log_every: Annotated[int, Field(ge=1)] = 10
+    keep: Annotated[int, Field(ge=1)] = 2
+    """How many checkpoints stay on disk."""
+    seed: int = 0
+
+
+class SROTrainer(transformers.Trainer):
+    """Trains a policy on sources it plays for, or on rows with given answers.
+
+    Rows have a `text` (or `prompt`) alone, to be played; with a `completion`, to be learned; or
+    with `chosen` and `rejected`, to be preferred.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: SROConfig,
+        train_dataset: Sequence[Mapping[str, Any]],
+        output_dir: str | Path,
+        *,
+        game: Game | None = None,
+        look: Look | None = None,
+        prompt: Callable[[str], Prompt] = trained,
+        callbacks: list[transformers.TrainerCallback] | None = None,
+        report_to: str | list[str] = "none",
+        quiet: bool = True,
+    ) -> None:
+        _check_rows(train_dataset, playing=game is not None)
+        self.settings = config
+        self.game = game
+        self.prompt = prompt
+        self.look = look
+        self._seen: list[Round] = []
+        super().__init__(
+            model=policy,
+            args=_arguments(config, Path(output_dir), report_to, look is not None, quiet),
+            train_dataset=train_dataset,
+            # `look` brings its own texts; Trainer only wants to see that there are some.
+            eval_dataset=[] if look is not None else None,
+            data_collator=_as_they_are,
+            callbacks=callbacks,
+        )
+        # Whoever wants lines reads the log history; nothing is printed behind a caller's back.
+        self.remove_callback(transformers.PrinterCallback)
+
+    # --- a step -----------------------------------------------------------------------------
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Units of these rows, their losses, and the gradients; the mean loss a row comes back."""
+        model.eval() if self.game is not None else model.train()
+        units = self._units(inputs)
+        total = torch.zeros((), device=self.args.device)
+        batches = pack(units, self.settings.token_budget)
+        model.train()
+        for number, batch in enumerate(batches, 1):
+            # With several processes, gradients are exchanged once a step.
+            last = number == len(batches)
+            waiting = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
+            with waiting:
+                loss = self._costs(model, batch).sum() / len(inputs)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _units(self, rows: Sequence[Mapping[str, Any]]) -> list[Unit]:
+        units: list[Unit] = []
+        to_play: list[Any] = []
+        for row in rows:
+            source: Any = row.get("text") or row.get("prompt")
+            if "completion" in row:
+                units.append(Unit("demonstration", self._tokens(source, row["completion"])))
+            elif "chosen" in row:
+                chosen, rejected = row["chosen"], row["rejected"]
+                units.append(
+                    Unit("pair", self._tokens(source, chosen), self._tokens(source, rejected))
+                )
+            else:
+                to_play.append(source)
+        return units + (self._play(to_play) if to_play else [])
+
+    def _play(self, sources: Sequence[str]) -> list[Unit]:
+        assert self.game is not None
+        played = self.game.play(sources, self.state.global_step)
+        self._seen.append(played)
+        if self.game.settings.pairing == "responses":
+            return [
+                Unit(
+                    "response",
+                    self._tokens(r.source, r.rewrite),
+                    self._tokens(r.source, r.source),
+                    r.value if self.settings.objective.loss == "graded" else float(r.passed),
+                )
+                for r in played.responses
+            ]
+        pairs = [
+            Unit("pair", self._tokens(p.source, p.chosen), self._tokens(p.source, p.rejected))
+            for p in played.pairing.pairs
+        ]
+        return pairs + [
+            Unit("push_down", self._tokens(d.source, d.rewrite)) for d in played.pairing.push_downs
+        ]
+
+    def _tokens(self, source: Any, completion: str) -> Tokens:
+        policy = self._policy
+        prompt = self.prompt(source) if isinstance(source, str) else source
+        return Tokens(
+            tuple(policy.encode_prompt(prompt)), tuple(policy.encode_completion(completion))
+        )
+
+    def _costs(self, model: Any, units: Sequence[Unit]) -> Tensor:
+        rows = [row for unit in units for row in unit.rows]
+        prompts, completions = [r.prompt for r in rows], [r.completion for r in rows]
+        reference = None
+        compares = any(unit.kind != "demonstration" for unit in units)
+        if compares and self.settings.objective.needs_reference:
+            with torch.no_grad(), self._policy.as_reference():
+                reference = self._policy(prompts, completions).total
+        return losses(units, model(prompts, completions), reference, self.settings.objective)
+
+    @property
+    def _policy(self) -> Policy:
+        found: Policy = self.accelerator.unwrap_model(self.model)
+        return found
+
+    # --- looking, logging, keeping ----------------------------------------------------------
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Ask `look`, and tell the callbacks, as Trainer would after its own loop."""
+        assert self.look is not None
+        found = dict(self.look(self._policy, self.state.global_step))
+        metrics = {f"eval_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add what the rounds since the last log were like."""
+        if self._seen and "loss" in logs:
+            seen = [played.metrics() for played in self._seen]
+            self._seen.clear()
+            names = sorted({name for metrics in seen for name in metrics})
+            for name in names:
+                values = [metrics[name] for metrics in seen if name in metrics]
+                logs[f"play/{name}"] = sum(values) / len(values)
+        super().log(logs, *args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self._policy.save(Path(output_dir or self.args.output_dir or "."))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._policy.load_weights(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        best = self.state.best_model_checkpoint
+        if best is not None:
+            self._policy.load_weights(Path(best))
+
+
+def _arguments(
+    config: SROConfig, folder: Path, report_to: str | list[str], looks: bool, quiet: bool
+) -> transformers.TrainingArguments:
+    looks = looks and config.look_every > 0
+    saves = config.save_every > 0
+    return transformers.TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=config.batch,
+        learning_rate=config.learning_rate,
+        max_steps=config.steps or -1,
+        num_train_epochs=config.epochs,
+        warmup_steps=config.warmup,
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        max_grad_norm=config.max_grad_norm,
+        optim="adamw_torch",
+        seed=config.seed,
+        logging_steps=config.log_every,
+        eval_strategy="steps" if looks else "no",
+        eval_steps=config.look_every if looks else None,
+        save_strategy="steps" if saves else "no",
+        save_steps=config.save_every or 500,
+        save_total_limit=config.keep,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        disable_tqdm=quiet,
+        report_to=report_to,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _as_they_are(rows: list[Any]) -> Any:
+    """Rows stay rows: they are not tensors before the game has been played."""
+    return rows
+
+
+def _check_rows(rows: Sequence[Mapping[str, Any]], *, playing: bool) -> None:
+    """All faults at once, before anything is loaded or spent."""
+    if not len(rows):
+        raise DataError("the dataset is empty, so there is nothing to train on")
+    faults = []
+    for number in range(len(rows)):
+        row = rows[number]
+        if not (row.get("text") or row.get("prompt")):
+            faults.append(f"row {number}: neither a text nor a prompt")
+        elif "chosen" in row and "rejected" not in row:
+            faults.append(f"row {number}: chosen, but nothing rejected")
+        elif not playing and "completion" not in row and "chosen" not in row:
+            faults.append(f"row {number}: only a source, and there is no game to play it in")
+    if faults:
+        more = [] if len(faults) <= 5 else ["..."]
+        raise DataError("\n  ".join([f"bad rows: {len(faults)}", *faults[:5], *more]))
