@@ -27,7 +27,9 @@ def script_of(markdown: str) -> str:
         code = match["code"].rstrip("\n")
         shown = code.replace("'", "'\\''")
         parts.append(f"printf '\\n--- README ---\\n%s\\n' '{shown}'")
-        parts.append(code if match["kind"] == "bash" else f"python - <<'README_PY'\n{code}\nREADME_PY")
+        parts.append(
+            code if match["kind"] == "bash" else f"python - <<'README_PY'\n{code}\nREADME_PY"
+        )
     return "\n".join(parts) + "\n"
 
 

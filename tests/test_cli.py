@@ -172,6 +172,11 @@ class TestRewrite:
             2,
             "NAME=VALUE",
         ),
+        (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--judge", "best"], 1, "no judge 'best'"),
+        (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--part", "style=x"], 1, "give --stack too"),
+        (["judge", "fit", "nowhere.yaml", "-o", "x"], 1, "nowhere.yaml"),
+        (["judge", "fit", "x.yaml", "-o", "x", "--part", "taste"], 2, "style, meaning, fluency"),
+        (["judge", "check", "x.yaml", "--judge", "best"], 1, "no judge 'best'"),
         (["rewrite", "hello"], 1, "tactful fetch"),
         (["rewrite", "--model", "/nowhere/model", "hello"], 1, "/nowhere/model"),
     ],
@@ -253,7 +258,7 @@ def test_doctor_says_what_is_missing(run: Run) -> None:
     assert result.code == 1
     assert "tactful fetch" in result.out
     findings = run("doctor", "--json").json()[0]
-    assert len(findings["problems"]) == 2
+    assert len(findings["problems"]) == 3
 
 
 def test_unexpected_error_is_a_message(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

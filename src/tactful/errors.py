@@ -6,9 +6,10 @@
     ├── ModelsMissingError    weights are not on this machine; says how to get them
     ├── CorruptFileError      a file is there but is not what it should be; names it
     ├── NotFittedError        a screener was asked before it learned
+    ├── InterruptedRunError   a run was asked to stop and did; says how it goes on
     └── MissingExtraError     an optional dependency is not installed; gives the pip line
 
-The command line prints the message alone and exits with 1. Anything else that escapes is a bug.
+The command line prints the message alone and exits with 1, an interrupted run with 130. Anything else that escapes is a bug.
 """
 
 
@@ -34,6 +35,10 @@ class CorruptFileError(TactfulError):
 
 class NotFittedError(TactfulError):
     """A model was used before it had learned anything."""
+
+
+class InterruptedRunError(TactfulError):
+    """A run stopped because it was asked to, and left a checkpoint."""
 
 
 class MissingExtraError(TactfulError):

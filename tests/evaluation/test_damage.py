@@ -27,9 +27,9 @@ def test_insults_are_what_people_take_out() -> None:
     """Twice seen and twice gone; "car" was taken out once of three times, "an" is a small word."""
     found = find_insults(PAIRS)
     assert set(found.droppable) == {"idiot", "damn"}
-    # Dropped and nothing else, of twice, smoothed: (2 + .3) / 3 and (0 + .3) / 3.
-    assert found.droppable["damn"] == pytest.approx(2.3 / 3)
-    assert found.droppable["idiot"] == pytest.approx(0.1)
+    # Dropped and nothing else, of twice, smoothed: (2 + .1) / 3 and (0 + .1) / 3.
+    assert found.droppable["damn"] == pytest.approx(2.1 / 3)
+    assert found.droppable["idiot"] == pytest.approx(0.1 / 3)
 
 
 def test_hang_breaks_off_after_a_small_word() -> None:
@@ -65,6 +65,24 @@ def test_insults_are_filled_cut_or_dropped() -> None:
     assert damage.cut_before(insults)("idiot go home".split(), dice()) == ["go", "home"]
     assert damage.drop_insults(words, insults) == "you are late".split()
     assert damage.fill(insults, ["thing"])(["hello"], dice()) is None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_thin_takes_words_that_matter(seed: int) -> None:
+    """One to three content words go, the small ones stay, and something is left to say."""
+    left = damage.thin(WORDS, dice(seed))
+    assert left is not None
+    assert 1 <= len(WORDS) - len(left) <= 3
+    assert [w for w in left if w in ("is", "of")] == ["is", "of"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_patch_touches_insults_and_their_neighbours_only(seed: int) -> None:
+    words = "you damn idiot are late for work".split()
+    patched = damage.patch(find_insults(PAIRS), ["thing"])(words, dice(seed))
+    assert patched is not None
+    assert not {"damn", "idiot"} & set(patched)
+    assert patched[-3:] == "late for work".split()
 
 
 def test_flip_says_the_opposite() -> None:

@@ -13,7 +13,14 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from tactful.errors import ConfigError, CorruptFileError, ModelsMissingError
 from tactful.evaluation.base import Judge
-from tactful.evaluation.judges import Letters, OwnJudge, Scale, letter_groups, load_judge
+from tactful.evaluation.judges import (
+    Letters,
+    OwnJudge,
+    Scale,
+    letter_groups,
+    load_judge,
+    shared_letters,
+)
 from tactful.evaluation.reader import Reader, ReaderConfig
 from tactful.evaluation.vectors import StaticVectors
 from tests.tiny import tiny_embedder
@@ -47,7 +54,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> OwnJudge:
     weights = np.random.default_rng(0).normal(size=size).astype(np.float16).astype(np.float32)
     scales = {
         "style": Scale((0.5, 1.0), 0.1),
-        "meaning": Scale((0.3, 1.0, 1.0, 0.5), -1.0),
+        "meaning": Scale((0.3, 1.0, 1.0, 0.5, 0.1, 0.1), -1.0),
         "fluency": Scale((1.0,), 0.0),
     }
     return OwnJudge("test", readers, Letters(weights, 0.25), by_hand_vectors(), scales)
@@ -90,6 +97,12 @@ def test_no_row_depends_on_its_neighbours(judge: OwnJudge) -> None:
         )
         assert np.abs(getattr(at_once, part) - alone).max() < 1e-5
         assert np.abs(getattr(doubled, part)[:4] - alone).max() < 1e-5
+
+
+def test_shared_letters_by_hand() -> None:
+    """ "abcd", "bcde" against "bcde", "cdef", "defg": one is common."""
+    assert shared_letters("abcde", "BCDEFG.") == (1 / 2, 1 / 3)
+    assert shared_letters("abc", "") == (0.0, 0.0)
 
 
 def test_signals_are_weighed_as_the_scale_says() -> None:

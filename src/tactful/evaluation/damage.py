@@ -86,7 +86,7 @@ def find_insults(
                 bare[word] += [w for w in old if w in kept] == new
     return Insults(
         {
-            word: (bare[word] + 0.3) / (gone[word] + 1.0)
+            word: (bare[word] + 0.1) / (gone[word] + 1.0)
             for word in seen
             if gone[word] >= least and gone[word] >= share * seen[word]
         }
@@ -102,6 +102,15 @@ def drop_word(words: Words, random: np.random.Generator) -> list[str] | None:
         return None
     place = int(random.integers(len(words)))
     return [*words[:place], *words[place + 1 :]]
+
+
+def thin(words: Words, random: np.random.Generator) -> list[str] | None:
+    """One to three words that carry meaning are missing."""
+    places = [i for i, word in enumerate(words) if not is_function_word(word)]
+    if len(words) < 5 or len(places) < 2:
+        return None
+    gone = set(random.choice(places, min(len(places) - 1, int(random.integers(1, 4))), False))
+    return [word for i, word in enumerate(words) if i not in gone]
 
 
 def hang(words: Words, random: np.random.Generator) -> list[str] | None:
@@ -167,6 +176,26 @@ def fill(insults: Insults, fillers: Words) -> Damage:
     def damage(words: Words, random: np.random.Generator) -> list[str] | None:
         places = insults.places(words)
         return _put(words, {i: str(random.choice(fillers)) for i in places}) if places else None
+
+    return damage
+
+
+def patch(insults: Insults, fillers: Words) -> Damage:
+    """What a search does that wants the insult gone at any price: around it, words go or change."""
+
+    def damage(words: Words, random: np.random.Generator) -> list[str] | None:
+        places = insults.places(words)
+        if not places or len(words) < 4:
+            return None
+        beside = {p + step for p in places for step in (-1, 1)} & set(range(len(words)))
+        also = {int(p) for p in random.permutation(sorted(beside))[: random.integers(0, 3)]}
+        touched = set(places) | also
+        new = [
+            str(random.choice(fillers)) if i in touched else word
+            for i, word in enumerate(words)
+            if i not in touched or random.random() < 0.5
+        ]
+        return new if len(new) > 1 else None
 
     return damage
 

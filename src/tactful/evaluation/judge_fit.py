@@ -23,6 +23,9 @@ from tactful.evaluation.reader import Read, Reader, ReaderConfig, plain
 from tactful.evaluation.vectors import StaticVectors
 from tactful.segment import split
 
+# People leave something out, too: what they wrote makes the point in nine of ten cases.
+_PEOPLE_KEEP = 0.9
+
 
 class JudgeRecipe(Config):
     """Everything that makes one judge."""
@@ -110,7 +113,7 @@ def fit_judge(
     letters = fit_letters(lessons.examples, recipe.weights)
     vectors = StaticVectors.load()
     raw = OwnJudge(recipe.name, readers, letters, vectors, {})
-    judge = OwnJudge(recipe.name, readers, letters, vectors, fit_scales(raw, recipe, examples))
+    judge = OwnJudge(recipe.name, readers, letters, vectors, fit_scales(raw, recipe))
     judge.save(out)
     return judge
 
@@ -215,12 +218,13 @@ def fluency_lessons(
     insults = damage.find_insults([(p.source, r) for p in pairs for r in p.references])
     written = [piece for e in examples if len(e.text) < 400 for piece in split(e.text)[:1]]
     written = [text for text in written if 3 <= len(text.split()) <= 30]
-    written = [written[i] for i in random.permutation(len(written))[:7000]]
+    written = [written[i] for i in random.permutation(len(written))[:5000]]
     written += [r for p in pairs for r in p.references]
     vocabulary = damage.content_words([t for t in written if not insults.places(plain(t).split())])
     fillers = [*damage.FILLERS, *random.choice(vocabulary, 60).tolist()]
     anywhere: list[tuple[damage.Damage, float]] = [
-        (damage.drop_word, 0.15),
+        (damage.drop_word, 0.1),
+        (damage.thin, 0.1),
         (damage.hang, 0.03),
         (damage.shuffle, 0.0),
         (damage.swap_neighbours, 0.1),
@@ -233,7 +237,7 @@ def fluency_lessons(
     lessons += [Lesson((text,), 1.0, 1.5) for text in written]
     for text in written:
         words = plain(text).split()
-        for i in random.choice(len(anywhere), 2, replace=False):
+        for i in random.choice(len(anywhere), 3, replace=False):
             kind, target = anywhere[i]
             if (spoilt := kind(words, random)) and spoilt != words:
                 lessons.append(Lesson((" ".join(spoilt),), target, 0.75))
@@ -247,17 +251,30 @@ def _fluency_of_edits(
 ) -> Iterator[Lesson]:
     """What machines do where an insult stood; what people also wrote is no damage."""
     words, people = plain(pair.source).split(), {plain(r) for r in pair.references}
-    for _ in range(2):
-        spoilt = damage.fill(insults, fillers)(words, random)
-        if spoilt and " ".join(spoilt) not in people:
-            yield Lesson((" ".join(spoilt),), 0.15)
+    spoils = (
+        (damage.fill(insults, fillers), 0.1),
+        (damage.fill(insults, fillers), 0.1),
+        (damage.patch(insults, fillers), 0.05),
+        (damage.patch(insults, fillers), 0.05),
+        (damage.cut_before(insults), 0.15),
+    )
+    for kind, target in spoils:
+        spoilt = kind(words, random)
+        if spoilt and len(spoilt) > 2 and spoilt != words and " ".join(spoilt) not in people:
+            yield Lesson((" ".join(spoilt),), target)
+    if (left := _without(words, insults)) and left not in people:
+        yield Lesson((left,), _fine(words, insults))
+
+
+def _without(words: Sequence[str], insults: damage.Insults) -> str:
+    """The text without its insults, where there are some and something is left."""
     left = damage.drop_insults(words, insults)
-    if len(left) > 2 and len(left) < len(words) and " ".join(left) not in people:
-        fine = min(insults.droppable[words[i]] for i in insults.places(words))
-        yield Lesson((" ".join(left),), min(1.0, 2 * fine))
-    spoilt = damage.cut_before(insults)(words, random)
-    if spoilt and len(spoilt) > 2 and " ".join(spoilt) not in people:
-        yield Lesson((" ".join(spoilt),), 0.15, 0.75)
+    return " ".join(left) if 2 < len(left) < len(words) else ""
+
+
+def _fine(words: Sequence[str], insults: damage.Insults) -> float:
+    """How likely a deletion is fine that people did not choose: as often as they choose it."""
+    return min(insults.droppable[words[i]] for i in insults.places(words))
 
 
 def meaning_lessons(examples: Sequence[Example], pairs: Sequence[Pair], seed: int) -> list[Lesson]:
@@ -276,8 +293,15 @@ def meaning_lessons(examples: Sequence[Example], pairs: Sequence[Pair], seed: in
         (damage.hang, 0.1),
         (damage.misplace(vocabulary), 0.1),
         (damage.misplace(damage.FILLERS), 0.1),
-        (damage.drop_word, 0.5),
+        (damage.thin, 0.15),
+        (damage.drop_word, 0.3),
     ]
+    worst = (
+        (fill, 0.15),
+        (praise, 0.02),
+        (damage.cut_before(insults), 0.1),
+        (damage.patch(insults, damage.FILLERS), 0.05),
+    )
     lessons = []
     for number, pair in enumerate(pairs):
         source, people = plain(pair.source), {plain(r) for r in pair.references}
@@ -293,16 +317,17 @@ def meaning_lessons(examples: Sequence[Example], pairs: Sequence[Pair], seed: in
                 kind, target = spoil[i]
                 if (spoilt := kind(kept, random)) and " ".join(spoilt) not in people:
                     lessons.append(say(" ".join(spoilt), target))
-        for kind, target in ((fill, 0.2), (praise, 0.02), (damage.cut_before(insults), 0.1)):
+        for kind, target in worst:
             if (spoilt := kind(words, random)) and " ".join(spoilt) not in people:
                 lessons.append(say(" ".join(spoilt), target))
-        left = " ".join(damage.drop_insults(words, insults))
-        if left and left != source and left not in people:
-            fine = min(insults.droppable[words[i]] for i in insults.places(words))
-            lessons.append(say(left, min(1.0, 2 * fine)))
+        if (left := _without(words, insults)) and left not in people:
+            lessons.append(say(left, _fine(words, insults)))
         lessons.append(say(pair.source, 1.0, 0.5))
-        lessons.append(say(pairs[near[number]].references[0], 0.0, 0.5))
-        lessons.append(say(pairs[int(random.integers(len(pairs)))].references[-1], 0.0, 0.5))
+        others = (
+            pairs[near[number]].references[0],
+            pairs[int(random.integers(len(pairs)))].references[-1],
+        )
+        lessons += [say(other, 0.0, 0.5) for other in others if plain(other) not in people]
         if number % 4 == 0:
             lessons.append(say(str(random.choice(damage.GENERIC)), 0.0))
     for text in neutral:
@@ -330,34 +355,59 @@ def _nearest(texts: Sequence[str]) -> list[int]:
 # --- scales ---------------------------------------------------------------------------------
 
 
-def fit_scales(
-    judge: OwnJudge, recipe: JudgeRecipe, examples: Sequence[Example]
-) -> dict[str, Scale]:
-    """Weigh the signals: style on the dev folds' labels, meaning on what people said.
+def fit_scales(judge: OwnJudge, recipe: JudgeRecipe) -> dict[str, Scale]:
+    """Weigh the signals on the dev folds: style by pairs, meaning and fluency by what people said.
 
-    People rated rewrites that are all about their source, so texts about something else join
-    them. The reader of fluency needs no weights; its log-odds are taken as they are.
+    Style is set on sources and people's rewrites, the kind of text that is judged, and not on
+    piles whose labels are noisier. People rated what three machines wrote, which is all about
+    its source, rarely word salad, and no deletion. So people's own rewrites join them, and damage
+    of the other kinds, each at half the weight of what was rated.
     """
-    dev = [e for e in examples if e.fold in recipe.dev_folds and len(split(e.text)) == 1]
-    style = _logistic(
-        judge.style_signals([e.text for e in dev]),
-        [float(not e.toxic) for e in dev],
-        [recipe.weights.get(e.source, 1.0) for e in dev],
-    )
+    random = np.random.default_rng(recipe.seed)
     rated = read_rated(recipe.dir / recipe.people, recipe.people_part)
     pairs = read_pairs(recipe.dir / recipe.pairs, recipe.dev_folds)
-    random = np.random.default_rng(recipe.seed)
-    others = random.permutation(len(pairs))
-    sources = [r.source for r in rated]
-    rewrites = [r.rewrite for r in rated]
-    targets = [r.meaning for r in rated]
-    for pair, other in zip(pairs, others, strict=True):
-        sources += [pair.source, pair.source]
-        rewrites += [pair.references[0], pairs[other].references[0]]
-        targets += [0.9, 0.0]
-    share = [1.0] * len(rated) + [0.5 * len(rated) / len(pairs) / 2] * (2 * len(pairs))
-    meaning = _logistic(judge.meaning_signals(sources, rewrites), targets, share)
-    return {"style": style, "meaning": meaning, "fluency": Scale((1.0,), 0.0)}
+    sources, people = [p.source for p in pairs], [p.references[0] for p in pairs]
+    style = _logistic(
+        judge.style_signals(sources + [r for p in pairs for r in p.references]),
+        [0.0] * len(pairs) + [1.0] * sum(len(p.references) for p in pairs),
+        [1.0] * len(pairs) + [1.0] * sum(len(p.references) for p in pairs),
+    )
+    others = [people[i] for i in random.permutation(len(people))]
+    insults = damage.find_insults([(p.source, r) for p in pairs for r in p.references])
+    patched = _damaged(sources, damage.patch(insults, damage.FILLERS), random)
+    lost = _damaged(people, damage.flip, random) + _damaged(people, damage.thin, random)
+    bad = list(zip(sources, others, strict=True))
+    bad += [(sources[i], text) for i, text in patched + lost]
+    meaning = _logistic(
+        judge.meaning_signals(
+            [r.source for r in rated] + sources + [source for source, _ in bad],
+            [r.rewrite for r in rated] + people + [text for _, text in bad],
+        ),
+        [r.meaning for r in rated] + [_PEOPLE_KEEP] * len(pairs) + [0.05] * len(bad),
+        [1.0] * len(rated) + [_share(rated, pairs)] * len(pairs) + [_share(rated, bad)] * len(bad),
+    )
+    salad = [" ".join(random.permutation(text.split())) for text in people]
+    spoilt = salad + [text for _, text in patched]
+    fluency = _logistic(
+        judge.fluency_signals([r.rewrite for r in rated] + people + spoilt),
+        [r.fluency for r in rated] + [1.0] * len(pairs) + [0.05] * len(spoilt),
+        [1.0] * len(rated)
+        + [_share(rated, pairs)] * len(pairs)
+        + [_share(rated, spoilt)] * len(spoilt),
+    )
+    return {"style": style, "meaning": meaning, "fluency": fluency}
+
+
+def _damaged(
+    texts: Sequence[str], kind: damage.Damage, random: np.random.Generator
+) -> list[tuple[int, str]]:
+    """What this damage makes of the texts that offer it a place, with their numbers."""
+    made = ((i, kind(plain(text).split(), random)) for i, text in enumerate(texts))
+    return [(i, " ".join(words)) for i, words in made if words]
+
+
+def _share(rated: Sequence[Rated], others: Sequence[object]) -> float:
+    return 0.5 * len(rated) / max(1, len(others))
 
 
 def _logistic(signals: FloatArray, targets: Sequence[float], weights: Sequence[float]) -> Scale:

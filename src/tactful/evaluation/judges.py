@@ -4,14 +4,15 @@
 each figure that is published. Neither shares data with the screener, the gates or the policy.
 
 style    a reader (MiniLM, fine-tuned) and letter groups, averaged
-meaning  a reader of both texts that was shown what machines do to a point, and the overlap of
-         static word vectors, weighed against people's ratings
+meaning  a reader of both texts that was shown what machines do to a point, and the overlap in
+         static word vectors and in letters, weighed against people's ratings
 fluency  a reader that was shown acceptable and unacceptable sentences, and machine edits
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -54,6 +55,16 @@ def letter_groups(texts: Sequence[str]) -> Any:
         analyzer="char_wb", ngram_range=(2, 5), n_features=_LETTER_FEATURES, alternate_sign=False
     )
     return hashing.transform([plain(text) for text in texts])
+
+
+def shared_letters(source: str, rewrite: str, size: int = 4) -> tuple[float, float]:
+    """Of the groups of four letters in a source, the share that its rewrite has; and the reverse."""
+    first, second = (
+        Counter(text[i : i + size] for i in range(len(text) - size + 1))
+        for text in (plain(source), plain(rewrite))
+    )
+    common = (first & second).total()
+    return common / max(1, first.total()), common / max(1, second.total())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +146,12 @@ class OwnJudge:
         return self._readers["fluency"].logits([(text,) for text in texts])[:, None]
 
     def meaning_signals(self, sources: Sequence[str], rewrites: Sequence[str]) -> FloatArray:
-        """What the reader of both says, and three kinds of overlap."""
-        read = self._readers["meaning"].logits(list(zip(sources, rewrites, strict=True)))
+        """What the reader of both says, three kinds of overlap in words and two in letters."""
+        pairs = list(zip(sources, rewrites, strict=True))
         overlap = self._vectors.compare(sources, rewrites)
-        return np.stack([read, overlap.cosine, overlap.recall, overlap.precision], axis=1)
+        columns = [overlap.cosine, overlap.recall, overlap.precision]
+        shared = np.array([shared_letters(*pair) for pair in pairs]).reshape(-1, 2)
+        return np.column_stack([self._readers["meaning"].logits(pairs), *columns, shared])
 
     @staticmethod
     def _once(texts: Sequence[str], ask: Any) -> FloatArray:

@@ -171,8 +171,8 @@ class Policy(torch.nn.Module):
             self.model, load_file(folder / ADAPTER_FILE), adapter_name=_POLICY
         )
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter, in bfloat16, as any LoRA adapter is written."""
+    def save(self, folder: Path, *, half: bool = True) -> None:
+        """Write the adapter as any LoRA adapter is written, in bfloat16 unless told."""
         folder.mkdir(parents=True, exist_ok=True)
         from peft import get_peft_model_state_dict
         from safetensors.torch import save_file
@@ -180,8 +180,9 @@ class Policy(torch.nn.Module):
         learned = get_peft_model_state_dict(
             self.model, adapter_name=_POLICY, save_embedding_layers=False
         )
-        half = {n: t.detach().cpu().to(torch.bfloat16).contiguous() for n, t in learned.items()}
-        save_file(half, folder / ADAPTER_FILE, metadata={"format": "pt"})
+        kind = torch.bfloat16 if half else torch.float32
+        weights = {n: t.detach().cpu().to(kind).contiguous() for n, t in learned.items()}
+        save_file(weights, folder / ADAPTER_FILE, metadata={"format": "pt"})
         settings = self.model.peft_config[_POLICY]
         # A path of this machine is nobody else's business.
         settings.base_model_name_or_path = self.name.partition("@")[0]

@@ -8,6 +8,9 @@ micro-batches of alike length through policy and reference, one update.
 from __future__ import annotations
 
 import contextlib
+import shutil
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +21,10 @@ from pydantic import Field
 from torch import Tensor
 
 from tactful.config import Config
-from tactful.errors import DataError
+from tactful.errors import DataError, TactfulError
 from tactful.prompts import trained
 from tactful.records import Prompt
+from tactful.training.checkpoints import latest, seal
 from tactful.training.game import Game, Round
 from tactful.training.policy import Policy
 from tactful.training.units import Objective, Tokens, Unit, losses, pack
@@ -47,8 +51,8 @@ class SROConfig(Config):
     look_every: Annotated[int, Field(ge=0)] = 0
     save_every: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 10
-    keep: Annotated[int, Field(ge=1)] = 2
-    """How many checkpoints stay on disk."""
+    keep: Annotated[int, Field(ge=2)] = 2
+    """How many checkpoints stay on disk; one of two may be half written when a run is killed."""
     seed: int = 0
 
 
@@ -195,7 +199,23 @@ class SROTrainer(transformers.Trainer):
         super().log(logs, *args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self._policy.save(Path(output_dir or self.args.output_dir or "."))
+        # In full precision: a run that goes on must not notice that it was away.
+        self._policy.save(Path(output_dir or self.args.output_dir or "."), half=False)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint and seal it; where that fails, the ones before are still there."""
+        folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+            if self.is_world_process_zero():
+                seal(folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            good = latest(folder.parent)
+            raise TactfulError(
+                f"checkpoint {self.state.global_step} could not be written: {error}. "
+                + (f"The last good one is {good}." if good else "There is no earlier one.")
+            ) from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._policy.load_weights(Path(resume_from_checkpoint))
@@ -204,6 +224,39 @@ class SROTrainer(transformers.Trainer):
         best = self.state.best_model_checkpoint
         if best is not None:
             self._policy.load_weights(Path(best))
+
+
+class StopOnSignal(transformers.TrainerCallback):
+    """SIGTERM and Ctrl-C end a run after the step they fall into, with a checkpoint.
+
+    A second signal is not caught: whoever asks twice means now.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopOnSignal:
+        # Only the main thread may ask; elsewhere the run is stopped by whoever started it.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._asked)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _asked(self, number: int, frame: Any) -> None:
+        self.signal = number
+        self.__exit__()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Ask Trainer to save and to stop."""
+        if self.signal is not None:
+            control.should_save = control.should_training_stop = True
+        return control
 
 
 def _arguments(

@@ -1,0 +1,321 @@
+"""From a recipe and two piles to a rewriter: warm start, then the game, each in a run folder.
+
+Training does not know evaluation and evaluation does not know training; this is where the dev
+judge looks at a policy, and where the rewriting checks become a follower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import transformers
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tactful.config import Config, dump_recipe
+from tactful.corpora.piles import Example, Pile, read_piles
+from tactful.errors import DataError, InterruptedRunError
+from tactful.evaluation.base import Judge
+from tactful.evaluation.checks import drops_predicate
+from tactful.evaluation.judges import load_judge
+from tactful.prompts import trained
+from tactful.rewriting.gates import text_gates
+from tactful.rewriting.rewriter import Rewriter
+from tactful.rollouts.base import Request, Sampling
+from tactful.scorers.fluency import LikelihoodFluency
+from tactful.scorers.similarity import MiniLMSimilarity
+from tactful.screeners.linear import LinearScreener
+from tactful.training.checkpoints import latest, to_resume
+from tactful.training.game import Game, Gate, Play, budget
+from tactful.training.policy import LoraSettings, Policy
+from tactful.training.trainer import SROConfig, SROTrainer, StopOnSignal
+from tactful.training.warm import WarmConfig, build_warm_start, statistics
+
+ADAPTER = "adapter"
+METRICS = "metrics.jsonl"
+_SEARCH_CHUNK = 256
+Say = Callable[[str], None]
+"""Takes a line for a person."""
+Told = Callable[[Mapping[str, float]], None]
+"""Takes every line that is logged."""
+
+
+class Piles(Config):
+    """The two piles, who may train on which fold, and who looks."""
+
+    dir: Path
+    toxic: tuple[Pile, ...]
+    neutral: tuple[Pile, ...] = ()
+    folds: tuple[int, ...]
+    dev_folds: tuple[int, ...]
+    dev_sources: tuple[str, ...] = ()
+    """Toxic dev texts of these sources are looked at; all where none is named."""
+    longest: Annotated[int, Field(ge=1)] = 30
+    """Words; a long text is better rewritten sentence by sentence."""
+
+
+class Followers(Config):
+    """The gates of the game and what they let pass."""
+
+    style: Annotated[float | None, Field(ge=0, le=1)] = None
+    """1 - toxicity; by default what the screener itself calls passing."""
+    similarity: Annotated[float, Field(ge=0, le=1)] = 0.6
+    fluency: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Likelihood a token against the source's."""
+    shape: bool = True
+    """Length, repetition, chatter, and what must be kept (numbers, links, names of people)."""
+
+
+class Look(Config):
+    """How a policy is judged while it trains: greedy answers to dev texts."""
+
+    judge: str = "dev"
+    rows: Annotated[int, Field(ge=1)] = 120
+
+
+class TrainRecipe(Config):
+    """Everything that makes a run of the game."""
+
+    data: Piles
+    base: str = "base"
+    warm_start: Path | None = None
+    lora: LoraSettings = LoraSettings()
+    followers: Followers = Followers()
+    play: Play = Play()
+    train: SROConfig = SROConfig()
+    look: Look = Look()
+
+
+class WarmRecipe(Config):
+    """Everything that makes a warm start."""
+
+    data: Piles
+    alike: dict[str, str] = {}  # noqa: RUF012  # pydantic copies defaults
+    """Kinds of source that count as another kind when toxic is told from neutral."""
+    context_only: tuple[str, ...] = ()
+    """Toxic kinds without neutral texts of their own kind, to be left out altogether."""
+    size: Annotated[int, Field(ge=1)] = 9000
+    seed: int = 0
+    warm: WarmConfig = WarmConfig()
+    search: bool = True
+    """Show what the product's search over replacements makes of real toxic texts, too."""
+    base: str = "base"
+    lora: LoraSettings = LoraSettings()
+    train: SROConfig = SROConfig(learning_rate=5e-4, batch=32)
+    look: Look = Look()
+
+
+def warm_up(
+    recipe: WarmRecipe,
+    out: Path,
+    *,
+    resume: str = "auto",
+    told: Told = lambda line: None,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Make demonstrations from two unpaired piles and learn them; leaves an adapter in `out`."""
+    toxic = read_piles(recipe.data.dir, recipe.data.toxic)
+    neutral = read_piles(recipe.data.dir, recipe.data.neutral)
+    screener = LinearScreener.load()
+    say("making demonstrations")
+    shown = build_warm_start(
+        _kinds(neutral, recipe),
+        _kinds(toxic, recipe),
+        screener,
+        size=recipe.size,
+        seed=recipe.seed,
+        config=recipe.warm,
+        rewrite=_search(say) if recipe.search else None,
+        sound=lambda source, rewrite: not drops_predicate(source, rewrite),
+    )
+    if not shown:
+        raise DataError("the piles gave no demonstrations: is the neutral one decent and short?")
+    out.mkdir(parents=True, exist_ok=True)
+    dump_recipe(recipe, out / "recipe.yaml")
+    kinds = {kind: asdict(found) for kind, found in statistics(shown).items()}
+    (out / "demonstrations.json").write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
+    say(f"learning {len(shown):,} demonstrations of {len(kinds)} kinds")
+    rows = [{"prompt": d.source, "completion": d.completion} for d in shown]
+    policy = Policy.load(recipe.base, lora=recipe.lora, seed=recipe.seed)
+    look = _looker(recipe.look, toxic, recipe.data)
+    trainer = SROTrainer(
+        policy, recipe.train, rows, out, look=look, callbacks=[_Metrics(out, told)]
+    )
+    _run(trainer, out, resume)
+    policy.save(out / ADAPTER)
+    return {"data": fingerprint(rows), **look(policy, trainer.state.global_step)}
+
+
+def _kinds(examples: Sequence[Example], recipe: WarmRecipe) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for e in examples:
+        if e.fold in recipe.data.folds and e.source not in recipe.context_only:
+            kinds.setdefault(recipe.alike.get(e.source, e.source), []).append(e.text)
+    return kinds
+
+
+def _search(say: Say) -> Callable[[list[str]], list[str | None]]:
+    """The product's own search, as a maker of pseudo-pairs: None where nothing passed."""
+
+    def rewrite(texts: list[str]) -> list[str | None]:
+        rewriter = Rewriter.load()
+        found: list[str | None] = []
+        for start in range(0, len(texts), _SEARCH_CHUNK):
+            answers = rewriter.rewrite_many(texts[start : start + _SEARCH_CHUNK])
+            found += [a.text if a.status == "rewritten" else None for a in answers]
+            say(f"searching: {len(found):,} of {len(texts):,}")
+        return found
+
+    return rewrite
+
+
+def train(
+    recipe: TrainRecipe,
+    out: Path,
+    *,
+    resume: str = "auto",
+    told: Told = lambda line: None,
+) -> dict[str, Any]:
+    """Play the game; leaves adapter, metrics and the resolved recipe in `out`."""
+    examples = read_piles(recipe.data.dir, recipe.data.toxic)
+    rows = [{"text": text} for text in texts_of(examples, recipe.data, recipe.data.folds)]
+    if not rows:
+        raise DataError(
+            f"no toxic texts of at most {recipe.data.longest} words in folds {recipe.data.folds}"
+        )
+    look = _looker(recipe.look, examples, recipe.data)
+    policy = Policy.load(
+        recipe.base, adapter=recipe.warm_start, lora=recipe.lora, seed=recipe.train.seed
+    )
+    game = Game(policy.backend(), gates_of(recipe.followers), recipe.play, seed=recipe.train.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    dump_recipe(recipe, out / "recipe.yaml")
+    trainer = SROTrainer(
+        policy, recipe.train, rows, out, game=game, look=look, callbacks=[_Metrics(out, told)]
+    )
+    _run(trainer, out, resume)
+    policy.save(out / ADAPTER)
+    return {"data": fingerprint(rows), **look(policy, trainer.state.global_step)}
+
+
+def texts_of(
+    examples: Sequence[Example],
+    piles: Piles,
+    folds: Sequence[int],
+    sources: Sequence[str] = (),
+) -> list[str]:
+    """The texts of some folds that are short enough, each once."""
+    chosen = [
+        e.text
+        for e in examples
+        if e.fold in folds
+        and (not sources or e.source in sources)
+        and 2 <= len(e.text.split()) <= piles.longest
+    ]
+    return list(dict.fromkeys(" ".join(text.split()) for text in chosen))
+
+
+def fingerprint(rows: Sequence[Mapping[str, str]]) -> str:
+    """The first hex digits of what was trained on."""
+    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
+
+
+def _looker(look: Look, toxic: Sequence[Example], piles: Piles) -> Looker:
+    dev = texts_of(toxic, piles, piles.dev_folds, piles.dev_sources)
+    if not dev:
+        raise DataError(f"no toxic texts to look at in folds {piles.dev_folds}")
+    spread = dev[:: max(1, len(dev) // look.rows)][: look.rows]
+    return Looker(load_judge(look.judge), spread)
+
+
+def _run(trainer: SROTrainer, out: Path, resume: str) -> None:
+    """Train from the checkpoint that is asked for; a signal ends it with a checkpoint."""
+    checkpoint = to_resume(out, resume)
+    stop = StopOnSignal()
+    trainer.add_callback(stop)
+    with stop:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.signal is not None:
+        raise InterruptedRunError(
+            f"stopped on request; run the same command again and it goes on from {latest(out)}"
+        )
+
+
+class _Metrics(transformers.TrainerCallback):
+    """Every logged line goes into a file, which a plot or a person can read while it grows."""
+
+    def __init__(self, out: Path, told: Told) -> None:
+        self.file = out / METRICS
+        self.told = told
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        line = {"step": state.global_step, "of": state.max_steps, **(logs or {})}
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.told(line)
+
+
+# --- followers ------------------------------------------------------------------------------
+
+
+def gates_of(followers: Followers) -> list[Gate]:
+    """The screener, the similarity, the likelihood and the rules of form, as gates."""
+    from tactful.rollouts.local import LocalBackend
+
+    screener = LinearScreener.load()
+    passing = 1 - screener.thresholds.passing if followers.style is None else followers.style
+    gates = [
+        Gate("style", lambda sources, rewrites: 1 - screener.toxicity(rewrites), passing),
+        Gate("similarity", MiniLMSimilarity.load(), followers.similarity),
+        Gate("fluency", LikelihoodFluency(LocalBackend.load()), followers.fluency),
+    ]
+    return gates + ([Gate("shape", _shape, 0.5)] if followers.shape else [])
+
+
+def _shape(sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+    found = [
+        not text_gates(source, rewrite, shortest=0.5, longest=1.6)
+        for source, rewrite in zip(sources, rewrites, strict=True)
+    ]
+    return np.array(found, dtype=np.float64)
+
+
+# --- looking --------------------------------------------------------------------------------
+
+
+class Looker:
+    """Greedy answers to the same dev texts each time, judged."""
+
+    def __init__(self, judge: Judge, sources: Sequence[str]) -> None:
+        self.judge = judge
+        self.sources = list(sources)
+
+    def __call__(self, policy: Policy, step: int) -> dict[str, float]:
+        training = policy.training
+        policy.eval()
+        rewrites = answer(policy, self.sources)
+        policy.train(training)
+        scores = self.judge.score(self.sources, rewrites)
+        return {
+            "joint": float(scores.joint.mean()),
+            "style": float(scores.style.mean()),
+            "meaning": float(scores.meaning.mean()),
+            "fluency": float(scores.fluency.mean()),
+            "copies": float(np.mean([s == r for s, r in zip(self.sources, rewrites, strict=True)])),
+            "empty": float(np.mean([not r for r in rewrites])),
+        }
+
+
+def answer(policy: Policy, sources: Sequence[str]) -> list[str]:
+    """What the policy writes when it does not gamble."""
+    requests = [Request(trained(source), budget(source, 1.5)) for source in sources]
+    answers = policy.backend().generate(requests, Sampling(num=1, temperature=0.0))
+    return [" ".join(completions[0].text.split()) for completions in answers]
