@@ -98,8 +98,6 @@ class WarmRecipe(Config):
     data: Piles
     alike: dict[str, str] = {}  # noqa: RUF012  # pydantic copies defaults
     """Kinds of source that count as another kind when toxic is told from neutral."""
-    context_only: tuple[str, ...] = ()
-    """Toxic kinds without neutral texts of their own kind, to be left out altogether."""
     size: Annotated[int, Field(ge=1)] = 9000
     seed: int = 0
     warm: WarmConfig = WarmConfig()
@@ -130,7 +128,7 @@ def warm_up(
         screener,
         size=recipe.size,
         seed=recipe.seed,
-        config=recipe.warm,
+        config=_sparing(recipe.warm, screener.config.silent),
         rewrite=_search(say) if recipe.search else None,
         sound=lambda source, rewrite: not drops_predicate(source, rewrite),
     )
@@ -152,10 +150,17 @@ def warm_up(
     return {"data": fingerprint(rows), **look(policy, trainer.state.global_step)}
 
 
+def _sparing(warm: WarmConfig, silent: Sequence[str]) -> WarmConfig:
+    """What the screener holds against nobody (who somebody is, what is argued about) is no insult."""
+    lexicon = warm.lexicon
+    exclude = (*lexicon.exclude, *silent)
+    return warm.model_copy(update={"lexicon": lexicon.model_copy(update={"exclude": exclude})})
+
+
 def _kinds(examples: Sequence[Example], recipe: WarmRecipe) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for e in examples:
-        if e.fold in recipe.data.folds and e.source not in recipe.context_only:
+        if e.fold in recipe.data.folds:
             kinds.setdefault(recipe.alike.get(e.source, e.source), []).append(e.text)
     return kinds
 
