@@ -293,7 +293,7 @@ def figures_of(report: Report, versions: Mapping[str, str]) -> dict[str, Any]:
     for system in figures["systems"]:
         if system["name"] == "human":
             # It is one of the references, so it would be compared with itself.
-            system["overlap"] = None
+            system["overlap"] = system["reference_meaning"] = None
     return figures
 
 
@@ -359,14 +359,17 @@ def render_table(figures: Mapping[str, Any]) -> str:
     overlaps = any(system["overlap"] for system in systems)
     columns = ["", *(LABELS[metric] for metric in METRICS)]
     columns += ["J: difference"] if baseline else []
-    columns += ["copied", "empty", *(["BLEU", "chrF"] if overlaps else [])]
+    columns += ["copied", "empty", *(["BLEU", "chrF", "SIM to references"] if overlaps else [])]
     columns += ["keeps negation", "keeps numbers", "keeps mentions"]
     rows = [columns, ["---", *["--:"] * (len(columns) - 1)]]
     for system in systems:
         cells = [_title(system["name"]), *(_interval(system["soft"][m]) for m in METRICS)]
         cells += [_difference(figures, system["name"])] if baseline else []
         cells += [_percent(system["checks"]["copy"]), str(system["empty"])]
-        cells += [_overlap(system, "bleu"), _overlap(system, "chrf")] if overlaps else []
+        if overlaps:
+            near = system["reference_meaning"]
+            cells += [_overlap(system, "bleu"), _overlap(system, "chrf")]
+            cells.append(f"{near['mean']:.3f}" if near else "–")
         kept = ("kept_negation", "kept_numbers", "kept_tags")
         rows.append([*cells, *(_percent(system["checks"][name]) for name in kept)])
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]

@@ -266,3 +266,34 @@ def test_report_as_plain_data() -> None:
     assert rows[0]["rewrite"] == "you"
     assert rows[0]["joint"] == 0.5
     assert rows[1]["copy"] is True
+
+
+class _ComparesMeaning(RuleJudge):
+    """A judge that can be asked about meaning alone."""
+
+    def meaning(self, sources, rewrites):
+        return self.score(sources, rewrites).meaning
+
+
+def test_meaning_is_also_compared_with_references() -> None:
+    """Each row counts its closest reference, an empty rewrite nothing; by hand: (1 + 1/2 + 0) / 3."""
+    report = evaluate(
+        {"ours": ["read it", "go home", None]},
+        ["fool, read it", "fool, go home", "fool"],
+        _ComparesMeaning(),
+        references=[["see you", "read it"], ["home we go then"], ["you"]],
+        boot=50,
+    )
+    found = report.system("ours").reference_meaning
+    assert found is not None
+    assert found.mean == pytest.approx(1.5 / 3)
+    assert report.system("ours").to_dict()["reference_meaning"]["mean"] == found.mean
+
+
+def test_without_references_or_such_a_judge_nothing_is_compared() -> None:
+    plain = evaluate({"ours": ["read it"]}, ["fool, read it"], _ComparesMeaning(), boot=50)
+    assert plain.system("ours").reference_meaning is None
+    other = evaluate(
+        {"ours": ["read it"]}, ["fool, read it"], RuleJudge(), references=[["read it"]], boot=50
+    )
+    assert other.system("ours").reference_meaning is None

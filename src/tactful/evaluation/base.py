@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,3 +54,10 @@ class Judge(Protocol):
         rewrites: Sequence[str],
         references: Sequence[Sequence[str]] | None = None,
     ) -> Scores: ...
+
+
+@runtime_checkable
+class ComparesMeaning(Protocol):
+    """A judge that can also be asked about meaning alone, and so about any two texts."""
+
+    def meaning(self, sources: Sequence[str], rewrites: Sequence[str]) -> FloatArray: ...

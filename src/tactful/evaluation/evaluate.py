@@ -18,8 +18,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from tactful.errors import DataError
-from tactful.evaluation.base import FloatArray, Judge, Scores
+from tactful.evaluation.base import ComparesMeaning, FloatArray, Judge, Scores
 from tactful.evaluation.checks import Checks, ToxicWords, check, summarise
+from tactful.evaluation.judges import load_judge
 from tactful.evaluation.metrics import (
     Difference,
     HardThresholds,
@@ -55,6 +56,8 @@ class SystemResult:
     empty: int
     checks: dict[str, dict[str, Any]]
     overlap: Overlap | None
+    reference_meaning: Interval | None
+    """Meaning compared with people's rewrites instead of the source, the closest of each row."""
     rewrites: tuple[str, ...] = field(repr=False)
     scores: Scores = field(repr=False)
     sentence_checks: tuple[Checks, ...] = field(repr=False)
@@ -74,6 +77,7 @@ class SystemResult:
             "soft": {metric: asdict(interval) for metric, interval in self.soft.items()},
             "hard": {metric: asdict(interval) for metric, interval in self.hard.items()},
             "checks": self.checks,
+            "reference_meaning": self.reference_meaning and asdict(self.reference_meaning),
             "overlap": found
             and {
                 "bleu": found.bleu,
@@ -148,7 +152,7 @@ class Report:
 def evaluate(
     systems: Mapping[str, Sequence[str | None]],
     sources: Sequence[str],
-    judge: Judge,
+    judge: Judge | str = "dev",
     *,
     references: Sequence[Sequence[str]] | None = None,
     baseline: str | None = None,
@@ -163,6 +167,7 @@ def evaluate(
 
     Args:
         systems: rewrites by system name, aligned with `sources`; None and "" score 0.
+        judge: a judge, or the name of one of our own: dev or final.
         references: people's rewrites, at least one for each source.
         baseline: the system that all others are compared with.
         boot: resamples behind each interval.
@@ -171,6 +176,7 @@ def evaluate(
         cache: where scores are kept; without it only for the time of this call.
         progress: is told after each chunk how many rewrites of how many are done.
     """
+    judge = load_judge(judge) if isinstance(judge, str) else judge
     _require_sound(systems, sources, references, baseline)
     if judge.needs_references and references is None:
         raise DataError(f"the judge {judge.name} compares with references; give it some")
@@ -189,7 +195,9 @@ def evaluate(
         done += len(judged)
         scores = _as_scores(judged)
         results.append(
-            _result(name, sources, rewrites, scores, references, thresholds, toxic, boot, seed)
+            _result(
+                name, sources, rewrites, scores, references, judge, thresholds, toxic, boot, seed
+            )
         )
     n = len(sources)
     return Report(
@@ -212,6 +220,7 @@ def _result(
     rewrites: tuple[str, ...],
     scores: Scores,
     references: Sequence[Sequence[str]] | None,
+    judge: Judge,
     thresholds: HardThresholds,
     toxic: ToxicWords | None,
     boot: int,
@@ -225,10 +234,33 @@ def _result(
         empty=sum(found.empty for found in checks),
         checks=summarise(checks),
         overlap=None if references is None else overlap(rewrites, references),
+        reference_meaning=_reference_meaning(rewrites, references, judge, boot, seed),
         rewrites=rewrites,
         scores=scores,
         sentence_checks=checks,
     )
+
+
+def _reference_meaning(
+    rewrites: Sequence[str],
+    references: Sequence[Sequence[str]] | None,
+    judge: Judge,
+    boot: int,
+    seed: int,
+) -> Interval | None:
+    if references is None or not isinstance(judge, ComparesMeaning):
+        return None
+    closest = np.zeros(len(rewrites))
+    asked = [
+        (i, reference, rewrite)
+        for i, (rewrite, found) in enumerate(zip(rewrites, references, strict=True))
+        if rewrite.strip()
+        for reference in found
+    ]
+    for start in range(0, len(asked), _CHUNK):
+        rows, theirs, ours = zip(*asked[start : start + _CHUNK], strict=True)
+        np.maximum.at(closest, list(rows), judge.meaning(theirs, ours))
+    return bootstrap_interval(closest, boot=boot, seed=seed)
 
 
 def _intervals(scores: Scores, boot: int, seed: int) -> dict[Metric, Interval]:

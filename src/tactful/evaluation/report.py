@@ -107,12 +107,16 @@ def score_table(report: Report) -> tuple[list[str], list[TableRow]]:
     columns = [*(LABELS[m] for m in METRICS), "hard J"]
     overlaps = [system.overlap for system in report.systems if system.overlap is not None]
     columns += ["BLEU", "chrF"] if overlaps else []
+    compared = any(system.reference_meaning for system in report.systems)
+    columns += ["SIM to references"] if compared else []
     rows = []
     for system in report.systems:
         cells = [_interval_cell(system.soft[m]) for m in METRICS]
         cells.append(_interval_cell(system.hard["joint"]))
         if system.overlap is not None:
             cells += [_cell(f"{system.overlap.bleu:.1f}"), _cell(f"{system.overlap.chrf:.1f}")]
+        if system.reference_meaning is not None:
+            cells.append(_interval_cell(system.reference_meaning))
         rows.append({"name": system.name, "cells": [*cells, _cell(str(system.empty))]})
     return [*columns, "empty"], rows
 
