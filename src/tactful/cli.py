@@ -352,7 +352,7 @@ def train(
 
     _quiet_libraries()
     loaded = load_recipe(recipe, TrainRecipe, overrides or [])
-    _finished(output, run(loaded, output, resume=resume, told=_told()), as_json)
+    _finished(output, run(loaded, output, resume=resume, told=_told(), say=_say), as_json)
 
 
 def _told() -> Callable[[Mapping[str, float]], None]:

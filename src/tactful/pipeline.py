@@ -26,6 +26,7 @@ from tactful.evaluation.checks import drops_predicate
 from tactful.evaluation.judges import load_judge
 from tactful.prompts import trained
 from tactful.rewriting.gates import text_gates
+from tactful.rewriting.language import why_not_english
 from tactful.rewriting.rewriter import Rewriter
 from tactful.rollouts.base import Request, Sampling
 from tactful.scorers.fluency import LikelihoodFluency
@@ -186,6 +187,7 @@ def train(
     *,
     resume: str = "auto",
     told: Told = lambda line: None,
+    say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Play the game; leaves adapter, metrics and the resolved recipe in `out`."""
     examples = read_piles(recipe.data.dir, recipe.data.toxic)
@@ -202,7 +204,15 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     dump_recipe(recipe, out / "recipe.yaml")
     trainer = SROTrainer(
-        policy, recipe.train, rows, out, game=game, look=look, callbacks=[_Metrics(out, told)]
+        policy,
+        recipe.train,
+        rows,
+        out,
+        game=game,
+        look=look,
+        alarmed=lambda alarm: say(f"ALARM {alarm}"),
+        foreign=lambda text: bool(why_not_english(text)),
+        callbacks=[_Metrics(out, told)],
     )
     _run(trainer, out, resume)
     policy.save(out / ADAPTER)

@@ -21,6 +21,7 @@ from tactful.errors import DataError
 from tactful.prompts import trained
 from tactful.records import Prompt
 from tactful.rollouts.base import Backend, Completion, Request, Sampling
+from tactful.training.alarms import Written
 from tactful.training.pairs import Judged, Pairing, group_pairs, paper_pairs
 
 Follower = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
@@ -57,7 +58,7 @@ class Round:
 
     responses: list[Judged]
     pairing: Pairing
-    unfinished: int = 0
+    written: list[Written] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
     """How many rewrites passed each gate."""
 
@@ -71,7 +72,7 @@ class Round:
             "value": float(np.mean([r.value for r in self.responses] or [0.0])),
             "copies": sum(_same(r.source, r.rewrite) for r in self.responses) / count,
             "empty": sum(not t.strip() for t in texts) / count,
-            "unfinished": self.unfinished / count,
+            "unfinished": sum(not one.finished for one in self.written) / count,
             "distinct": len(set(texts)) / count,
             "length_ratio": float(
                 np.mean([_ratio(r.source, r.rewrite) for r in self.responses] or [0.0])
@@ -109,7 +110,8 @@ class Game:
         )
         flat = [(s, c) for s, answer in zip(sources, answers, strict=True) for c in answer]
         responses = self.respond([s for s, _ in flat], [c for _, c in flat])
-        found = Round(responses, self._pairing(responses), sum(not c.finished for _, c in flat))
+        written = [Written(s, c.text, c.finished) for s, c in flat]
+        found = Round(responses, self._pairing(responses), written)
         for response in responses:
             found.passed.update(g.name for g in self.gates if g.name not in response.failed)
         return found

@@ -24,6 +24,7 @@ from tactful.config import Config
 from tactful.errors import DataError, TactfulError
 from tactful.prompts import trained
 from tactful.records import Prompt
+from tactful.training.alarms import Alarm, Alarms, Foreign, alarms_of
 from tactful.training.checkpoints import latest, seal
 from tactful.training.game import Game, Round
 from tactful.training.policy import Policy
@@ -48,6 +49,7 @@ class SROConfig(Config):
     token_budget: Annotated[int, Field(ge=64)] = 1536
     """Tokens in one micro-batch: bounds memory, changes no result."""
     objective: Objective = Objective()
+    alarms: Alarms = Alarms()
     look_every: Annotated[int, Field(ge=0)] = 0
     save_every: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 10
@@ -72,6 +74,8 @@ class SROTrainer(transformers.Trainer):
         *,
         game: Game | None = None,
         look: Look | None = None,
+        alarmed: Callable[[Alarm], None] = lambda alarm: None,
+        foreign: Foreign | None = None,
         prompt: Callable[[str], Prompt] = trained,
         callbacks: list[transformers.TrainerCallback] | None = None,
         report_to: str | list[str] = "none",
@@ -82,6 +86,8 @@ class SROTrainer(transformers.Trainer):
         self.game = game
         self.prompt = prompt
         self.look = look
+        self.alarmed = alarmed
+        self.foreign = foreign
         self._seen: list[Round] = []
         super().__init__(
             model=policy,
@@ -190,6 +196,7 @@ class SROTrainer(transformers.Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add what the rounds since the last log were like."""
         if self._seen and "loss" in logs:
+            self._listen()
             seen = [played.metrics() for played in self._seen]
             self._seen.clear()
             names = sorted({name for metrics in seen for name in metrics})
@@ -197,6 +204,14 @@ class SROTrainer(transformers.Trainer):
                 values = [metrics[name] for metrics in seen if name in metrics]
                 logs[f"play/{name}"] = sum(values) / len(values)
         super().log(logs, *args, **kwargs)
+
+    def _listen(self) -> None:
+        """Ring what the rounds since the last log call for; stop where the settings say so."""
+        written = [one for played in self._seen for one in played.written]
+        for alarm in alarms_of(written, self.settings.alarms, self.foreign):
+            self.alarmed(alarm)
+            if self.settings.alarms.then == "stop":
+                self.control.should_save = self.control.should_training_stop = True
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # In full precision: a run that goes on must not notice that it was away.
