@@ -254,7 +254,7 @@ def load_judge(name: str) -> Judge:
     """The development judge or the final one."""
     from tactful.evaluation.judges import load_judge as load
 
-    return load(name)
+    return load(name, purpose="tables")
 
 
 def judged(

@@ -294,10 +294,19 @@ def evaluate(
         references=references,
         baseline=baseline,
         boot=boot,
+        toxic=_is_toxic_word(),
         progress=_counter("judging"),
     )
     _print(render_markdown(report))
     _say(f"wrote {output / 'report.html'}")
+
+
+def _is_toxic_word() -> Callable[[str], bool]:
+    """Whether the screener minds a word by itself."""
+    from functools import cache
+
+    screener = _load_screener(None)
+    return cache(lambda word: bool(screener.toxicity([word])[0] >= screener.thresholds.act))
 
 
 def _load_judge(judge: str, stack: str | None, parts: Sequence[str]) -> Judge:
@@ -305,8 +314,8 @@ def _load_judge(judge: str, stack: str | None, parts: Sequence[str]) -> Judge:
         from tactful.evaluation.judges import load_judge
 
         if parts:
-            raise ConfigError("--part names a model of a stack; give --stack too")
-        return load_judge(judge)
+            raise typer.BadParameter("--part names a model of a stack; give --stack too")
+        return load_judge(judge, purpose="evaluate")
     from tactful.evaluation.stacks import STACKS, load_stack
 
     _one_of(stack, list(STACKS), "--stack")
@@ -431,12 +440,13 @@ def judge_check(
     from tactful.evaluation.judges import load_judge
 
     _quiet_libraries()
+    _one_of(part, ["tune", "report"], "--part")
     found = check_judge(
-        load_judge(judge),
+        load_judge(judge, purpose=f"check, part {part}"),
         load_recipe(recipe, JudgeRecipe, overrides or []),
         part=part,
         attacks=attacks,
-        against=load_judge(against) if against else None,
+        against=load_judge(against, purpose="attacked") if against else None,
         toxicity=_load_screener(None).toxicity,
         progress=_counter("asking"),
     )

@@ -271,7 +271,7 @@ def test_report_as_plain_data() -> None:
 class _ComparesMeaning(RuleJudge):
     """A judge that can be asked about meaning alone."""
 
-    def meaning(self, sources, rewrites):
+    def same_meaning(self, sources, rewrites):
         return self.score(sources, rewrites).meaning
 
 
@@ -281,7 +281,7 @@ def test_meaning_is_also_compared_with_references() -> None:
         {"ours": ["read it", "go home", None]},
         ["fool, read it", "fool, go home", "fool"],
         _ComparesMeaning(),
-        references=[["see you", "read it"], ["home we go then"], ["you"]],
+        references=[["read it", "see you"], ["home we go then"], ["you"]],
         boot=50,
     )
     found = report.system("ours").reference_meaning

@@ -188,3 +188,20 @@ def test_clef_needs_what_its_format_needs(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=fault):
             write_clef(tmp_path / name, [ClefRow("text")])
         assert not (tmp_path / name).exists()
+
+
+def test_outputs_beside_other_sources_are_refused(tmp_path: Path) -> None:
+    """A file that shows its own sources in another order is not judged row n against row n."""
+    path = tmp_path / "out.jsonl"
+    rows = [{"text": "you fool", "_text": "you"}, {"text": "read it", "_text": "read"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert read_aligned(path, ["you fool", "read  it"]) == ["you", "read"]
+    with pytest.raises(DataError, match=r'row 1: its "text" is not the source of that row'):
+        read_aligned(path, ["read it", "you fool"])
+
+
+def test_a_sources_id_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sources.jsonl"
+    path.write_text('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="id '1' comes more than once"):
+        read_ids(path)

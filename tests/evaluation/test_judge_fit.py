@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tactful.corpora.piles import Example, Pile
-from tactful.errors import DataError
+from tactful.errors import ConfigError, DataError
+from tactful.evaluation import judge_fit
 from tactful.evaluation.attacks import Attacked
 from tactful.evaluation.judge_check import check_rows, render_judge_check, score_attacks
 from tactful.evaluation.judge_fit import (
@@ -21,7 +22,8 @@ from tactful.evaluation.judge_fit import (
     read_pairs,
     style_lessons,
 )
-from tactful.evaluation.reader import ReaderConfig
+from tactful.evaluation.judges import OwnJudge
+from tactful.evaluation.reader import Reader, ReaderConfig
 from tactful.evaluation.vectors import StaticVectors
 from tests.evaluation.fake_judge import RuleJudge
 from tests.evaluation.test_judges import by_hand_vectors
@@ -106,6 +108,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JudgeRecipe:
                 "meaning": meaning,
                 "fluency": 1.0,
                 "part": "tune",
+                "idx": "7",
             }
             for p in PAIRS
             for r, meaning in ((p.references[0], 1.0), ("see you", 0.0))
@@ -159,8 +162,87 @@ def test_no_rows_in_its_folds_is_told(recipe: JudgeRecipe, tmp_path: Path) -> No
         fit_judge(recipe.model_copy(update={"folds": (3,)}), tmp_path / "judge")
 
 
-def test_only_its_folds_are_read(recipe: JudgeRecipe) -> None:
-    assert len(read_pairs(recipe.dir / "pairs.jsonl", (5,))) == len(PAIRS)
+def test_another_recipe_needs_another_folder(recipe: JudgeRecipe, tmp_path: Path) -> None:
+    """Readers that one recipe taught never end up in the judge of another."""
+    out = tmp_path / "judge"
+    fit_judge(recipe, out, parts=("style",))
+    with pytest.raises(ConfigError, match="another recipe taught"):
+        fit_judge(recipe.model_copy(update={"folds": (9,)}), out)
+
+
+def test_no_text_of_another_fold_or_part_teaches(
+    recipe: JudgeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row says its fold or part: readers and letters see 5, scales 9 and tune, 3 nobody."""
+    marks = {3: "strangerthree", 5: "ownfive", 9: "devnine"}
+    for name in ("toxic.jsonl", "neutral.jsonl", "pairs.jsonl", "sentences.jsonl"):
+        path = recipe.dir / name
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        marked = []
+        for row in rows:
+            for fold in (3, row["fold"]):
+                for column in ("text", "toxic"):
+                    if column in row:
+                        marked.append(row | {column: f"{row[column]} {marks[fold]}", "fold": fold})
+        path.write_text("".join(json.dumps(row) + "\n" for row in marked))
+    path = recipe.dir / "rated.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows += [
+        row | {"part": "report", "original": "reportrow", "rewritten": "reportrow"} for row in rows
+    ]
+    rows += [row | {"idx": "13", "original": "skippedrow"} for row in rows[:2]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = recipe.model_copy(update={"people_skip": ("13",)})
+
+    taught: list[str] = []
+    scaled: list[str] = []
+    real_fit, real_letters = Reader.fit, judge_fit.fit_letters
+
+    def fit(rows, targets, **more):  # type: ignore[no-untyped-def]
+        taught.extend(text for row in rows for text in row)
+        return real_fit(rows, targets, **more)
+
+    def letters(examples, weights):  # type: ignore[no-untyped-def]
+        taught.extend(e.text for e in examples)
+        return real_letters(examples, weights)
+
+    def heard(name: str) -> None:
+        real = getattr(OwnJudge, name)
+
+        def signals(self, *texts):  # type: ignore[no-untyped-def]
+            scaled.extend(text for column in texts for text in column)
+            return real(self, *texts)
+
+        monkeypatch.setattr(OwnJudge, name, signals)
+
+    monkeypatch.setattr(Reader, "fit", staticmethod(fit))
+    monkeypatch.setattr(judge_fit, "fit_letters", letters)
+    for name in ("style_signals", "meaning_signals", "fluency_signals"):
+        heard(name)
+    fit_judge(recipe, tmp_path / "judge")
+    for texts, seen, unseen in (
+        (taught, "ownfive", ("devnine", "strangerthree", "reportrow", "skippedrow")),
+        (scaled, "devnine", ("ownfive", "strangerthree", "reportrow", "skippedrow")),
+    ):
+        together = " ".join(texts)
+        assert seen in together
+        assert [word for word in unseen if word in together] == []
+
+
+def test_a_row_that_lacks_something_is_told(recipe: JudgeRecipe, tmp_path: Path) -> None:
+    path = recipe.dir / "pairs.jsonl"
+    path.write_text('{"toxic": "a", "references": null, "fold": 5}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"pairs.jsonl row 1: no .*references"):
+        read_pairs(path, (5,))
+    path.write_text('{"toxic": "a", "fold": 5}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="references"):
+        read_pairs(path, (5,))
+
+
+def test_people_are_heard_by_their_weight() -> None:
+    """A yes and a no that count 3 to 1 make 0.75 where the signal says nothing."""
+    scale = judge_fit._logistic(np.zeros((2, 1)), [1.0, 0.0], [3.0, 1.0])
+    assert scale(np.zeros((1, 1)))[0] == pytest.approx(0.75, abs=1e-3)
 
 
 # --- checks ---------------------------------------------------------------------------------
@@ -173,6 +255,10 @@ def test_checks_are_means_against_bounds() -> None:
     assert found[("shuffled words", "fluency")].mean == pytest.approx(1.0)
     assert not found[("shuffled words", "fluency")].holds
     assert found[("references", "fluency")].holds
+    # By hand: no copy holds "fool", so style is 1 and must not be above .08.
+    assert (found[("copies", "style")].mean, found[("copies", "style")].bound) == (1.0, 0.08)
+    assert not found[("copies", "style")].holds
+    assert found[("unrelated sentences", "meaning")].bound == 0.25
 
 
 def test_attacks_are_compared_with_people() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +21,12 @@ from tactful.evaluation.judges import (
     Scale,
     letter_groups,
     load_judge,
+    pieces_of,
     shared_letters,
 )
 from tactful.evaluation.reader import Reader, ReaderConfig
 from tactful.evaluation.vectors import StaticVectors
+from tactful.models import home
 from tests.tiny import tiny_embedder
 
 SOURCES = ["you are an idiot", "what a stupid plan", "read it, fool", "see you on monday"]
@@ -82,7 +86,7 @@ def test_nothing_said_scores_nothing(judge: OwnJudge) -> None:
 
 def test_a_copy_makes_the_same_point(judge: OwnJudge) -> None:
     """Case, tokenisation and a final stop do not make it another."""
-    said = judge.meaning(["Do n't go .", "go home"], ["don't go", "stay here"])
+    said = judge.same_meaning(["Do n't go .", "go home"], ["don't go", "stay here"])
     assert said[0] == 1.0
     assert said[1] < 1.0
 
@@ -123,7 +127,81 @@ def test_other_weights_than_it_was_saved_with_are_refused(saved: Path) -> None:
         OwnJudge.load(saved)
 
 
-@pytest.mark.parametrize("broken", ["{", "{}", '{"readers": {}}'])
+@pytest.mark.parametrize("name", ["letters.npy", "style.safetensors", "judge.json"])
+@pytest.mark.parametrize("content", [b"", b"nonsense"])
+def test_a_torn_file_is_told(saved: Path, name: str, content: bytes) -> None:
+    (saved / name).write_bytes(content)
+    with pytest.raises(CorruptFileError, match="sound"):
+        load_judge(str(saved))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s["scales"]["style"].update(intercept=5.0),
+        lambda s: s["letters"].update(intercept=5.0),
+        lambda s: s["readers"]["meaning"].update(max_tokens=5),
+    ],
+)
+def test_whatever_decides_a_score_is_in_the_signature(
+    saved: Path, judge: OwnJudge, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """Scales, letters and settings as well as weights; a folder whose hash is wrong is refused."""
+    path = saved / "judge.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    change(settings)
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(CorruptFileError, match="not those it was saved with"):
+        OwnJudge.load(saved)
+
+
+def test_letters_decide_with_the_reader(judge: OwnJudge) -> None:
+    """Another set of letter weights gives another style and another signature."""
+    silent = Letters(np.zeros_like(judge._letters.weights), 0.0)
+    other = OwnJudge("test", judge._readers, silent, judge._vectors, judge._scales)
+    assert not np.allclose(other.style(SOURCES), judge.style(SOURCES))
+    assert other.signature != judge.signature
+
+
+def test_a_text_is_as_decent_as_its_worst_sentence(judge: OwnJudge) -> None:
+    """However much stands before an insult, and fluent on average over its sentences."""
+    whole = "See you on monday. " * 30 + "You are an idiot."
+    pieces = judge.style(["See you on monday.", "You are an idiot."])
+    assert judge.style([whole])[0] == pytest.approx(pieces.min(), abs=1e-5)
+    fluency = judge.fluency(["See you on monday.", "You are an idiot."])
+    assert judge.fluency([whole])[0] == pytest.approx((30 * fluency[0] + fluency[1]) / 31, abs=1e-5)
+
+
+def test_a_long_sentence_is_read_to_its_end() -> None:
+    """In pieces, none of which is longer than a reader reads."""
+    found = pieces_of("word " * 80 + "end")
+    assert max(len(piece.split()) for piece in found) <= 35
+    assert " ".join(found).split() == ["word"] * 80 + ["end"]
+    assert pieces_of("...") == ["..."]
+
+
+def test_meaning_knows_which_text_is_the_source(judge: OwnJudge) -> None:
+    forth = judge.score(["you are an idiot"], ["you are wrong and late"])
+    back = judge.score(["you are wrong and late"], ["you are an idiot"])
+    assert forth.meaning[0] == judge.same_meaning(["you are an idiot"], ["you are wrong and late"])
+    assert forth.meaning[0] != back.meaning[0]
+
+
+def test_loading_the_final_judge_is_counted(saved: Path) -> None:
+    """Under any name its folder has; other judges are nobody's business."""
+    load_judge(str(saved))
+    assert not (home() / "final_runs.jsonl").exists()
+    final = OwnJudge.load(saved)
+    final.name = "final"
+    final.save(saved)
+    load_judge(str(saved), purpose="a test")
+    load_judge(str(saved))
+    lines = [json.loads(x) for x in (home() / "final_runs.jsonl").read_text().splitlines()]
+    assert [line["purpose"] for line in lines] == ["a test", "not told"]
+    assert lines[0]["judge"] == final.signature
+
+
+@pytest.mark.parametrize("broken", ["{", "{}", "[]", '{"readers": {}}'])
 def test_broken_settings_are_told(saved: Path, broken: str) -> None:
     (saved / "judge.json").write_text(broken, encoding="utf-8")
     with pytest.raises(CorruptFileError, match="sound judge"):
@@ -139,4 +217,5 @@ def test_no_judge_by_that_name(tmp_path: Path) -> None:
 
 def test_settings_hold_no_path_but_the_base(saved: Path) -> None:
     settings = json.loads((saved / "judge.json").read_text(encoding="utf-8"))
-    assert set(settings) == {"name", "readers", "digests", "letters", "scales"}
+    assert set(settings) == {"name", "readers", "letters", "scales", "digest"}
+    assert "/" not in json.dumps({k: v for k, v in settings.items() if k != "readers"})

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from tactful.errors import ConfigError, CorruptFileError, DataError, ModelsMissingError
+from tactful.evaluation.evaluate import evaluate
 from tactful.evaluation.stacks import (
     STACKS,
     CLEF2024Stack,
@@ -551,3 +552,15 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         clef.score(["a"], ["b"])
     with pytest.raises(DataError, match="row 1"):
         clef.score(["a", "b"], ["c", "d"], [["e"], [" "]])
+
+
+@pytest.mark.parametrize("name", list(STACKS))
+def test_a_stack_goes_through_a_whole_evaluation_with_references(
+    name: str, folders, xcomet
+) -> None:
+    """References are compared by a judge that offers that, and no stack does."""
+    given = {**folders[name], "xcomet": xcomet} if name == "clef2025" else folders[name]
+    stack = load_stack(name, given, device="cpu")
+    report = evaluate({"ours": REWRITES}, SOURCES, stack, references=REFERENCES, boot=20)
+    assert report.system("ours").reference_meaning is None
+    assert 0 <= report.system("ours").soft["joint"].mean <= 1

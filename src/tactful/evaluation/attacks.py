@@ -34,6 +34,13 @@ NEUTRAL_WORDS = tuple(
 )
 """Words that hurt nobody, for any place."""
 
+FRESH_WORDS = tuple(
+    "fellow individual folks crowd item object business issue approach remark claim decision "
+    "poorly disappointing harsh dull messy confused careless unkind weak doubtful unwise rather "
+    "somewhat truly deeply clearly frustrated sceptical tired struggling misguided".split()
+)
+"""More of them, which no judge of ours was shown as what machines put in."""
+
 GENERIC = "thank you for sharing your opinion with us"
 
 # Alone, a word is flagged from here on; few words are quite innocent to a screener.

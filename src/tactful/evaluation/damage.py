@@ -1,8 +1,8 @@
 """Bad rewrites made on purpose, for judges to learn from: each kind is one way machines go wrong.
 
 Every function takes words and a seeded generator and gives words, or None where the text offers no
-place for that kind of damage. They are not the attacks of `attacks`, which a judge meets later and
-which look for what it missed.
+place for that kind of damage. Some are what attackers do, too (`attacks`): a judge has to know them.
+So a judge's check also arms the attackers with words that are in no list here.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ import numpy as np
 from tactful.errors import DataError
 from tactful.evaluation.base import ComparesMeaning, FloatArray, Judge, Scores
 from tactful.evaluation.checks import Checks, ToxicWords, check, summarise
-from tactful.evaluation.judges import load_judge
 from tactful.evaluation.metrics import (
     Difference,
     HardThresholds,
@@ -176,7 +175,10 @@ def evaluate(
         cache: where scores are kept; without it only for the time of this call.
         progress: is told after each chunk how many rewrites of how many are done.
     """
-    judge = load_judge(judge) if isinstance(judge, str) else judge
+    if isinstance(judge, str):
+        from tactful.evaluation.judges import load_judge
+
+        judge = load_judge(judge)
     _require_sound(systems, sources, references, baseline)
     if judge.needs_references and references is None:
         raise DataError(f"the judge {judge.name} compares with references; give it some")
@@ -254,12 +256,12 @@ def _reference_meaning(
     asked = [
         (i, reference, rewrite)
         for i, (rewrite, found) in enumerate(zip(rewrites, references, strict=True))
-        if rewrite.strip()
+        if any(char.isalnum() for char in rewrite)
         for reference in found
     ]
     for start in range(0, len(asked), _CHUNK):
         rows, theirs, ours = zip(*asked[start : start + _CHUNK], strict=True)
-        np.maximum.at(closest, list(rows), judge.meaning(theirs, ours))
+        np.maximum.at(closest, list(rows), judge.same_meaning(theirs, ours))
     return bootstrap_interval(closest, boot=boot, seed=seed)
 
 

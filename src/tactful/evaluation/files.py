@@ -97,14 +97,36 @@ def read_aligned(
         return _by_id(path, ids, _output_column(path, column))
     if _CLEF_SOURCE in names:
         return _by_source(path, sources, _output_column(path, column))
-    return list(read_outputs(path, column))
+    chosen = _output_column(path, column)
+    beside = _first([name for name in names if name != chosen], (*_SOURCES, "text"))
+    if beside is not None and chosen != "text":
+        _require_same_sources(path, beside, sources)
+    return list(read_outputs(path, chosen))
+
+
+def _require_same_sources(path: Path, column: str, sources: Sequence[str]) -> None:
+    """Rows that stand in another order would be judged against other people's sources."""
+    theirs = _read(path, lambda row: str(row.values.get(column) or ""), [column])
+    faults = [
+        f'row {number}: its "{column}" is not the source of that row'
+        for number, (ours, source) in enumerate(zip(theirs, sources, strict=False), 1)
+        if ours.split() != source.split()
+    ]
+    if faults:
+        raise DataError(join_faults(str(path), faults))
 
 
 def read_ids(path: Path) -> list[str] | None:
     """The ids of a file's rows as text, None when it has no column `id`."""
     if _ID not in column_names(path):
         return None
-    return _read(path, lambda row: _id(row.values.get(_ID)), [_ID])
+    ids = _read(path, lambda row: _id(row.values.get(_ID)), [_ID])
+    repeated = [key for key, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DataError(
+            join_faults(str(path), [f"id {key!r} comes more than once" for key in repeated])
+        )
+    return ids
 
 
 def read_clef(path: Path) -> list[ClefRow]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tactful.corpora.piles import read_piles
-from tactful.evaluation.attacks import Attacked, Toxicity, red_team
+from tactful.errors import DataError
+from tactful.evaluation.attacks import FRESH_WORDS, NEUTRAL_WORDS, Attacked, Toxicity, red_team
 from tactful.evaluation.base import FloatArray, Judge
 from tactful.evaluation.judge_fit import JudgeRecipe, Pair, Rated, read_pairs, read_rated
 from tactful.evaluation.judges import OwnJudge
@@ -115,6 +116,7 @@ def check_judge(
     *,
     part: str = "tune",
     attacks: int = 0,
+    budget: int = 300,
     against: Judge | None = None,
     toxicity: Toxicity,
     progress: Progress = lambda done, total: None,
@@ -126,11 +128,15 @@ def check_judge(
         recipe: Names the data and the dev folds; no row of the judge's own folds is asked.
         part: The part of the rated rewrites.
         attacks: How many sources the attackers get.
+        budget: How often the search may ask about one of them.
         against: The judge that the attackers may ask; the judge itself if left out.
         toxicity: The screener that shows the attackers which words to change.
         progress: Steps done, of three.
     """
-    pairs = read_pairs(recipe.dir / recipe.pairs, recipe.dev_folds)
+    # The other half has set the scales.
+    pairs = read_pairs(recipe.dir / recipe.pairs, recipe.dev_folds)[1::2]
+    if not pairs:
+        raise DataError(f"no pairs in folds {recipe.dev_folds} of {recipe.pairs}")
     neutral = [
         e.text
         for e in read_piles(recipe.dir, recipe.piles)
@@ -138,7 +144,7 @@ def check_judge(
     ]
     rows = check_rows(judge, pairs, neutral)
     progress(1, 3)
-    rated = read_rated(recipe.dir / recipe.people, part)
+    rated = read_rated(recipe.dir / recipe.people, part, recipe.people_skip)
     people = agree_with_people(_metrics(judge), rated)
     progress(2, 3)
     found: dict[str, Any] = {
@@ -151,12 +157,16 @@ def check_judge(
         chosen = pairs[:: max(1, len(pairs) // attacks)][:attacks]
         sources = [pair.source for pair in chosen]
         made = red_team(
-            against or judge, sources, [pair.references for pair in chosen], toxicity=toxicity
+            against or judge,
+            sources,
+            [pair.references for pair in chosen],
+            toxicity=toxicity,
+            vocabulary=NEUTRAL_WORDS + FRESH_WORDS,
+            budget=budget,
         )
         found["attacks_please"] = (against or judge).signature
         found["attacked_sources"] = len(sources)
         found["attacks"] = score_attacks(judge, sources, made)
-        found["_texts"] = {row.name: list(row.rewrites) for row in made} | {"source": sources}
     progress(3, 3)
     return found
 
@@ -170,7 +180,7 @@ def _metrics(judge: OwnJudge) -> dict[str, dict[str, Metric]]:
     return {
         "style": {"judge": lambda sources, rewrites: judge.style(rewrites)},
         "meaning": {
-            "judge": judge.meaning,
+            "judge": judge.same_meaning,
             "reader alone": lambda s, r: judge.meaning_signals(s, r)[:, 0],
             "static vectors, cosine": lambda s, r: judge.meaning_signals(s, r)[:, 1],
             "MiniLM cosine": MiniLMSimilarity.load(),

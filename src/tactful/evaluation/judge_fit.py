@@ -6,16 +6,17 @@ made on purpose (`damage`), next to what people wrote, so that a judge knows bot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tactful.config import Config
+from tactful.config import Config, dump_recipe, load_recipe
 from tactful.corpora.piles import Example, Pile, read_piles
-from tactful.corpora.read import read_rows
-from tactful.errors import DataError
+from tactful.corpora.read import column_names, listed, read_rows, require_columns
+from tactful.errors import ConfigError, DataError
 from tactful.evaluation import damage
 from tactful.evaluation.base import FloatArray
 from tactful.evaluation.judges import PARTS, Letters, OwnJudge, Scale, letter_groups
@@ -23,8 +24,11 @@ from tactful.evaluation.reader import Read, Reader, ReaderConfig, plain
 from tactful.evaluation.vectors import StaticVectors
 from tactful.segment import split
 
+RECIPE_FILE = "recipe.yaml"
 # People leave something out, too: what they wrote makes the point in nine of ten cases.
 _PEOPLE_KEEP = 0.9
+# ... and damage does not always hurt.
+_DAMAGED = 0.05
 
 
 class JudgeRecipe(Config):
@@ -46,6 +50,8 @@ class JudgeRecipe(Config):
     people: str
     """Rewrites of machines, rated by people; only rows of `people_part` are read."""
     people_part: str = "tune"
+    people_skip: tuple[str, ...] = ()
+    """Rated rows, by `idx`, whose sources are tested on elsewhere."""
     seed: int = 0
     style: ReaderConfig = ReaderConfig()
     meaning: ReaderConfig = ReaderConfig()
@@ -92,21 +98,24 @@ def fit_judge(
     Each reader is written as soon as it has learned, and not taught again where `out` has it, so
     that a fit that broke off goes on. None comes back while other `parts` are still missing.
     """
+    _claim(out, recipe)
     examples = read_piles(recipe.dir, recipe.piles)
     lessons = _Lessons(recipe, [e for e in examples if e.fold in recipe.folds])
-    out.mkdir(parents=True, exist_ok=True)
     for part in parts:
         config: ReaderConfig = getattr(recipe, part)
         path = out / f"{part}.safetensors"
         if not path.is_file():
             taught: list[Lesson] = getattr(lessons, part)()
-            Reader.fit(
+            reader = Reader.fit(
                 [lesson.read for lesson in taught],
                 [lesson.target for lesson in taught],
                 weights=[lesson.weight for lesson in taught],
                 config=config,
                 progress=lambda done, total, part=part: progress(part, done, total),  # type: ignore[misc]  # mypy has no type for the default
-            ).save(path)
+            )
+            # Whole or not at all: half a reader must not be taken for one.
+            reader.save(path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
     if not all((out / f"{part}.safetensors").is_file() for part in PARTS):
         return None
     readers = {p: Reader.load(out / f"{p}.safetensors", getattr(recipe, p)) for p in PARTS}
@@ -116,6 +125,20 @@ def fit_judge(
     judge = OwnJudge(recipe.name, readers, letters, vectors, fit_scales(raw, recipe))
     judge.save(out)
     return judge
+
+
+def _claim(out: Path, recipe: JudgeRecipe) -> None:
+    """Readers of one recipe are no use to another: the folder belongs to the first."""
+    out.mkdir(parents=True, exist_ok=True)
+    # The folder of one machine is nobody else's business.
+    shown = recipe.model_copy(update={"dir": Path("CORPUS")})
+    path = out / RECIPE_FILE
+    if path.exists() and load_recipe(path, JudgeRecipe) != shown:
+        raise ConfigError(
+            f"{out} holds readers that another recipe taught (see {path}). Give another folder, "
+            "or empty this one."
+        )
+    dump_recipe(shown, path)
 
 
 class _Lessons:
@@ -145,32 +168,40 @@ class _Lessons:
 def read_pairs(path: Path, folds: Sequence[int]) -> list[Pair]:
     """Sources with their references, of some folds."""
     return [
-        Pair(row.values["toxic"], tuple(row.values["references"]))
-        for row in read_rows(path)
-        if row.values["fold"] in folds
+        Pair(row["toxic"], tuple(row["references"]))
+        for row in _read(path, "toxic", "references", "fold")
+        if row["fold"] in folds
     ]
 
 
 def read_sentences(path: Path, folds: Sequence[int]) -> list[tuple[str, bool]]:
     """Sentences and whether they are acceptable."""
     return [
-        (row.values["text"], bool(row.values["acceptable"]))
-        for row in read_rows(path)
-        if row.values["fold"] in folds
+        (row["text"], bool(row["acceptable"]))
+        for row in _read(path, "text", "acceptable", "fold")
+        if row["fold"] in folds
     ]
 
 
-def read_rated(path: Path, part: str) -> list[Rated]:
-    """Rewrites that people rated, of one part."""
+def read_rated(path: Path, part: str, skip: Sequence[str] = ()) -> list[Rated]:
+    """Rewrites that people rated, of one part, without those that are to be skipped."""
+    scores = ("style", "meaning", "fluency")
     return [
-        Rated(
-            row.values["original"],
-            row.values["rewritten"],
-            *(float(row.values[name]) for name in ("style", "meaning", "fluency")),
-        )
-        for row in read_rows(path)
-        if row.values["part"] == part
+        Rated(row["original"], row["rewritten"], *(float(row[name]) for name in scores))
+        for row in _read(path, "original", "rewritten", "part", "idx", *scores)
+        if row["part"] == part and str(row["idx"]) not in skip
     ]
+
+
+def _read(path: Path, *columns: str) -> Iterator[Mapping[str, Any]]:
+    """Rows that have all these columns; a row that has not is an error, as it would teach."""
+    require_columns(path, column_names(path), columns)
+    for row in read_rows(path):
+        missing = [name for name in columns if row.values.get(name) is None]
+        if row.error or missing:
+            told = row.error or f"no {listed(missing)}"
+            raise DataError(f"{path} row {row.number}: {told}")
+        yield row.values
 
 
 # --- what is taught -------------------------------------------------------------------------
@@ -361,11 +392,12 @@ def fit_scales(judge: OwnJudge, recipe: JudgeRecipe) -> dict[str, Scale]:
     Style is set on sources and people's rewrites, the kind of text that is judged, and not on
     piles whose labels are noisier. People rated what three machines wrote, which is all about
     its source, rarely word salad, and no deletion. So people's own rewrites join them, and damage
-    of the other kinds, each at half the weight of what was rated.
+    of the other kinds; people's words decide, so damage weighs little where they rated.
     """
     random = np.random.default_rng(recipe.seed)
-    rated = read_rated(recipe.dir / recipe.people, recipe.people_part)
-    pairs = read_pairs(recipe.dir / recipe.pairs, recipe.dev_folds)
+    rated = read_rated(recipe.dir / recipe.people, recipe.people_part, recipe.people_skip)
+    # Every other row: the rest is there to check the judge on.
+    pairs = read_pairs(recipe.dir / recipe.pairs, recipe.dev_folds)[::2]
     sources, people = [p.source for p in pairs], [p.references[0] for p in pairs]
     style = _logistic(
         judge.style_signals(sources + [r for p in pairs for r in p.references]),
@@ -376,24 +408,33 @@ def fit_scales(judge: OwnJudge, recipe: JudgeRecipe) -> dict[str, Scale]:
     insults = damage.find_insults([(p.source, r) for p in pairs for r in p.references])
     patched = _damaged(sources, damage.patch(insults, damage.FILLERS), random)
     lost = _damaged(people, damage.flip, random) + _damaged(people, damage.thin, random)
-    bad = list(zip(sources, others, strict=True))
-    bad += [(sources[i], text) for i, text in patched + lost]
+    bad = [(sources[i], text) for i, text in patched + lost]
     meaning = _logistic(
         judge.meaning_signals(
-            [r.source for r in rated] + sources + [source for source, _ in bad],
-            [r.rewrite for r in rated] + people + [text for _, text in bad],
+            [r.source for r in rated] + sources * 2 + [source for source, _ in bad],
+            [r.rewrite for r in rated] + people + others + [text for _, text in bad],
         ),
-        [r.meaning for r in rated] + [_PEOPLE_KEEP] * len(pairs) + [0.05] * len(bad),
-        [1.0] * len(rated) + [_share(rated, pairs)] * len(pairs) + [_share(rated, bad)] * len(bad),
+        [r.meaning for r in rated]
+        + [_PEOPLE_KEEP] * len(pairs)
+        + [0.0] * len(pairs)
+        + [_DAMAGED] * len(bad),
+        [
+            *_weights(rated, rated, 1.0),
+            *_weights(rated, pairs, 0.5),
+            *_weights(rated, pairs, 0.3),
+            *_weights(rated, bad, 0.05),
+        ],
     )
-    salad = [" ".join(random.permutation(text.split())) for text in people]
-    spoilt = salad + [text for _, text in patched]
+    spoilt = [" ".join(random.permutation(text.split())) for text in people]
+    spoilt += [text for _, text in patched]
     fluency = _logistic(
         judge.fluency_signals([r.rewrite for r in rated] + people + spoilt),
-        [r.fluency for r in rated] + [1.0] * len(pairs) + [0.05] * len(spoilt),
-        [1.0] * len(rated)
-        + [_share(rated, pairs)] * len(pairs)
-        + [_share(rated, spoilt)] * len(spoilt),
+        [r.fluency for r in rated] + [1.0] * len(pairs) + [_DAMAGED] * len(spoilt),
+        [
+            *_weights(rated, rated, 1.0),
+            *_weights(rated, pairs, 2.0),
+            *_weights(rated, spoilt, 0.7),
+        ],
     )
     return {"style": style, "meaning": meaning, "fluency": fluency}
 
@@ -406,8 +447,9 @@ def _damaged(
     return [(i, " ".join(words)) for i, words in made if words]
 
 
-def _share(rated: Sequence[Rated], others: Sequence[object]) -> float:
-    return 0.5 * len(rated) / max(1, len(others))
+def _weights(rated: Sequence[Rated], others: Sequence[object], share: float) -> list[float]:
+    """Weights that let others count so many times as much as the rated rows, all together."""
+    return [share * len(rated) / max(1, len(others))] * len(others)
 
 
 def _logistic(signals: FloatArray, targets: Sequence[float], weights: Sequence[float]) -> Scale:

@@ -3,7 +3,7 @@
 *dev* steers development: checkpoints, settings, ablations. *final* is built last and asked once for
 each figure that is published. Neither shares data with the screener, the gates or the policy.
 
-style    a reader (MiniLM, fine-tuned) and letter groups, averaged
+style    a reader (MiniLM, fine-tuned) and letter groups, of the worst sentence
 meaning  a reader of both texts that was shown what machines do to a point, and the overlap in
          static word vectors and in letters, weighed against people's ratings
 fluency  a reader that was shown acceptable and unacceptable sentences, and machine edits
@@ -11,10 +11,12 @@ fluency  a reader that was shown acceptable and unacceptable sentences, and mach
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tactful.errors import ConfigError, CorruptFileError, ModelsMissingError
+from tactful.errors import ConfigError, CorruptFileError, ModelsMissingError, TactfulError
 from tactful.evaluation.base import FloatArray, Scores
 from tactful.evaluation.reader import Reader, ReaderConfig, plain
 from tactful.evaluation.vectors import StaticVectors
+from tactful.models import home
+from tactful.segment import split
 
 JUDGES = ("dev", "final")
 SETTINGS_FILE = "judge.json"
 LETTERS_FILE = "letters.npy"
 PARTS = ("style", "meaning", "fluency")
 _LETTER_FEATURES = 2**17
+# Goes up when the same weights come to other scores: figures of two versions cannot be compared.
+_VERSION = 2
+# A longer sentence is read in pieces, as a reader sees no more than its first tokens.
+_LONGEST_PIECE = 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,10 @@ def letter_groups(texts: Sequence[str]) -> Any:
     hashing = HashingVectorizer(
         analyzer="char_wb", ngram_range=(2, 5), n_features=_LETTER_FEATURES, alternate_sign=False
     )
+    if not texts:
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix((0, _LETTER_FEATURES))
     return hashing.transform([plain(text) for text in texts])
 
 
@@ -101,9 +113,17 @@ class OwnJudge:
 
     @property
     def signature(self) -> str:
-        """Which readers, by hash, on which vectors."""
-        digests = ".".join(reader.digest[:6] for reader in self._readers.values())
-        return f"{self.name}@{digests}|{self._vectors.name}"
+        """The hash of all that decides a score, and the vectors."""
+        return f"{self.name}@{self.digest}|{self._vectors.name}"
+
+    @property
+    def digest(self) -> str:
+        """The first hex digits of the sha256 of readers, letters, scales and settings."""
+        found = hashlib.sha256(self._letters.weights.astype(np.float16).tobytes())
+        settings = self._settings()
+        del settings["name"]
+        found.update(json.dumps([_VERSION, settings], sort_keys=True).encode())
+        return found.hexdigest()[:8]
 
     def score(
         self,
@@ -118,20 +138,23 @@ class OwnJudge:
         parts = [np.zeros(len(rewrites)) for _ in PARTS]
         if len(asked):
             parts[0][asked] = self.style(new)
-            parts[1][asked] = self.meaning(old, new)
+            parts[1][asked] = self.same_meaning(old, new)
             parts[2][asked] = self.fluency(new)
         return Scores(*parts)
 
     def style(self, texts: Sequence[str]) -> FloatArray:
-        """P(nobody is insulted)."""
-        return self._once(texts, lambda new: self._scales["style"](self.style_signals(new)))
+        """P(nobody is insulted), of the worst sentence."""
+        return self._by_pieces(texts, "style", self.style_signals, np.min)
 
     def fluency(self, texts: Sequence[str]) -> FloatArray:
-        """P(a person could have written it)."""
-        return self._once(texts, lambda new: self._scales["fluency"](self.fluency_signals(new)))
+        """P(a person could have written it), on average over the sentences."""
+        return self._by_pieces(texts, "fluency", self.fluency_signals, np.mean)
 
-    def meaning(self, sources: Sequence[str], rewrites: Sequence[str]) -> FloatArray:
-        """P(the same point is made); a copy makes it by definition."""
+    def same_meaning(self, sources: Sequence[str], rewrites: Sequence[str]) -> FloatArray:
+        """P(the same point is made); a copy makes it by definition.
+
+        Of long texts the reader sees the beginnings; the overlaps see all of both.
+        """
         found = self._scales["meaning"](self.meaning_signals(sources, rewrites))
         same = [plain(s) == plain(r) for s, r in zip(sources, rewrites, strict=True)]
         return np.where(same, 1.0, found)
@@ -153,12 +176,20 @@ class OwnJudge:
         shared = np.array([shared_letters(*pair) for pair in pairs]).reshape(-1, 2)
         return np.column_stack([self._readers["meaning"].logits(pairs), *columns, shared])
 
-    @staticmethod
-    def _once(texts: Sequence[str], ask: Any) -> FloatArray:
-        """Many rows hold the same text; it is read once."""
-        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        answers: FloatArray = ask(list(places))[[places[text] for text in texts]]
-        return answers
+    def _by_pieces(
+        self,
+        texts: Sequence[str],
+        part: str,
+        signals: Callable[[Sequence[str]], FloatArray],
+        together: Callable[[FloatArray], Any],
+    ) -> FloatArray:
+        """Many rows hold the same sentence; it is read once."""
+        pieces = {text: pieces_of(text) for text in texts}
+        distinct = list(dict.fromkeys(piece for found in pieces.values() for piece in found))
+        said = dict(zip(distinct, self._scales[part](signals(distinct)), strict=True))
+        return np.array(
+            [together(np.array([said[piece] for piece in pieces[text]])) for text in texts]
+        )
 
     # --- keeping ----------------------------------------------------------------------------
 
@@ -168,53 +199,102 @@ class OwnJudge:
         for part, reader in self._readers.items():
             reader.save(folder / f"{part}.safetensors")
         np.save(folder / LETTERS_FILE, self._letters.weights.astype(np.float16))
-        settings = {
+        settings = self._settings() | {"digest": self.digest}
+        text = json.dumps(settings, indent=1) + "\n"
+        (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+
+    def _settings(self) -> dict[str, Any]:
+        return {
             "name": self.name,
-            "readers": {part: reader.config.model_dump() for part, reader in self._readers.items()},
-            "digests": {part: reader.digest for part, reader in self._readers.items()},
+            "readers": {
+                part: reader.config.model_dump() | {"digest": reader.digest}
+                for part, reader in self._readers.items()
+            },
             "letters": {"intercept": self._letters.intercept},
             "scales": {
                 part: {"weights": list(scale.weights), "intercept": scale.intercept}
                 for part, scale in self._scales.items()
             },
         }
-        text = json.dumps(settings, indent=1) + "\n"
-        (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> OwnJudge:
         """Read a saved judge; weights that are not those it was saved with are refused."""
         if not (folder / SETTINGS_FILE).is_file():
-            raise ModelsMissingError(f"no judge here: {folder / SETTINGS_FILE} does not exist")
+            raise ModelsMissingError(
+                f"no judge here: {folder / SETTINGS_FILE} does not exist. One is made by: "
+                "tactful judge fit recipes/judge-dev.yaml -o FOLDER"
+            )
         try:
             settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
             readers = {
-                part: Reader.load(
-                    folder / f"{part}.safetensors",
-                    ReaderConfig.model_validate(settings["readers"][part]),
-                )
+                part: Reader.load(folder / f"{part}.safetensors", _config(settings, part))
                 for part in PARTS
             }
-            if {p: r.digest for p, r in readers.items()} != settings["digests"]:
-                raise ValueError("the weights are not those it was saved with")
-            letters = np.load(folder / LETTERS_FILE, allow_pickle=False).astype(np.float32)
-            scales = {
-                part: Scale(tuple(scale["weights"]), scale["intercept"])
-                for part, scale in settings["scales"].items()
-            }
-            return cls(
+            weights = np.load(folder / LETTERS_FILE, allow_pickle=False).astype(np.float32)
+            judge = cls(
                 settings["name"],
                 readers,
-                Letters(letters, settings["letters"]["intercept"]),
+                Letters(weights, settings["letters"]["intercept"]),
                 StaticVectors.load(),
-                scales,
+                {
+                    part: Scale(tuple(scale["weights"]), scale["intercept"])
+                    for part, scale in settings["scales"].items()
+                },
             )
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise CorruptFileError(f"{folder} does not hold a sound judge: {error}") from error
+            if judge.digest != settings["digest"]:
+                raise ValueError("its files are not those it was saved with")
+        except TactfulError:
+            raise
+        except Exception as error:
+            # Half a dozen libraries read these files, each with its own exceptions.
+            raise CorruptFileError(
+                f"{folder} does not hold a sound judge: {type(error).__name__}: {error}"
+            ) from error
+        return judge
 
 
-def load_judge(name: str) -> OwnJudge:
-    """Load `dev` or `final` as they ship, or a folder that `tactful judge fit` wrote."""
+def _config(settings: Mapping[str, Any], part: str) -> ReaderConfig:
+    return ReaderConfig.model_validate(
+        {name: value for name, value in settings["readers"][part].items() if name != "digest"}
+    )
+
+
+def pieces_of(text: str) -> list[str]:
+    """The sentences of a text that say something, long ones in pieces; at least one."""
+    found = []
+    for sentence in split(text):
+        words = sentence.split()
+        if any(char.isalnum() for char in sentence):
+            found += [
+                " ".join(words[start : start + _LONGEST_PIECE])
+                for start in range(0, len(words), _LONGEST_PIECE)
+            ]
+    return found or [text]
+
+
+FINAL_RUNS = "final_runs.jsonl"
+
+
+def load_judge(name: str, *, purpose: str = "") -> OwnJudge:
+    """Load `dev` or `final` as they ship, or a folder that `tactful judge fit` wrote.
+
+    Whoever asks the final judge again and again has tuned to it. So each time it is loaded, a line
+    with the date and the purpose goes into `final_runs.jsonl` in the folder of what was fetched.
+    """
+    judge = _found(name)
+    if judge.name == "final":
+        entry = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "judge": judge.signature,
+            "purpose": purpose or "not told",
+        }
+        with (home() / FINAL_RUNS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    return judge
+
+
+def _found(name: str) -> OwnJudge:
     if name in JUDGES:
         with resources.as_file(resources.files("tactful") / "assets" / "judges" / name) as folder:
             return OwnJudge.load(folder)

@@ -54,11 +54,13 @@ class ReaderConfig(Config):
 _SPACE_BEFORE = re.compile(r"\s+(?=[.,;:!?)\]}%])|(?<=[(\[{])\s+")
 _ENDING = re.compile(r"[\s.,;:!?…\"'“”‘’]+$")
 _QUOTES = re.compile(r"\"|“|”|``|''")
+# Glued to a word, an emoji would make one unknown token of both, and hide the word.
+_SYMBOL = re.compile(r"([^\w\s.,;:!?'\"()\[\]{}/%$&*@#+=<>~^|\\-])")
 
 
 def plain(text: str) -> str:
     """The words without what tells one corpus from another: case, tokenisation, final stops."""
-    words = " ".join(_QUOTES.sub(" ", normalise(text)).split())
+    words = " ".join(_SYMBOL.sub(r" \1 ", _QUOTES.sub(" ", normalise(text))).split())
     return _ENDING.sub("", _SPACE_BEFORE.sub("", words)).strip()
 
 
