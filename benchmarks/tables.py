@@ -275,6 +275,7 @@ def judged(
             references=references,
             baseline=baseline,
             boot=boot,
+            toxic=_is_toxic_word(),
             cache=scores,
             progress=lambda done, total: _say(f"judging: {done:,} of {total:,}"),
         )
@@ -287,6 +288,13 @@ def judged(
     return by(list(rewrites), best, boot=1000)
 
 
+@cache
+def _is_toxic_word() -> Callable[[str], bool]:
+    """Whether the screener minds a word by itself."""
+    screener = LinearScreener.load()
+    return cache(lambda word: bool(screener.toxicity([word])[0] >= screener.thresholds.act))
+
+
 def figures_of(report: Report, versions: Mapping[str, str]) -> dict[str, Any]:
     """What is kept of a report: figures, signatures and versions, no text."""
     figures = report.to_dict() | {"versions": dict(versions)}
@@ -297,15 +305,16 @@ def figures_of(report: Report, versions: Mapping[str, str]) -> dict[str, Any]:
     return figures
 
 
-def log_final_run(figures: Mapping[str, Any], table: str, folder: Path) -> int:
+def log_final_run(table: str, judge: Judge, systems: Sequence[str], rows: int, folder: Path) -> int:
     """Adds one line to the log of the final judge, and says how many there are now."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / FINAL_RUNS
     entry = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "table": table,
-        "rows": figures["sentences"],
-        "systems": [system["name"] for system in figures["systems"]],
-        "judge": figures["signature"],
+        "rows": rows,
+        "systems": list(systems),
+        "judge": judge.signature,
         "commit": _commit(),
     }
     with path.open("a", encoding="utf-8") as handle:
@@ -431,7 +440,17 @@ def run_table(name: str, args: argparse.Namespace) -> None:
     if judge is None or not chosen:
         return
     seen = None if references is None else references[: args.limit]
+    before = _judged_before(name, args)
+    if lost := [system for system in before if system not in chosen]:
+        raise DataError(
+            f"the {name} table has {', '.join(lost)}, which would be lost; "
+            "judge them too, or delete the file of figures"
+        )
     scores = ScoreCache(args.work / "scores.jsonl")
+    if args.judge == "final":
+        # Before anybody can see a figure.
+        runs = log_final_run(name, judge, list(chosen), len(sources[: args.limit]), RESULTS)
+        _say(f"runs of the final judge so far: {runs}")
     report = judged(table, chosen, sources[: args.limit], seen, judge, scores)
     _keep(report, figures_of(report, versions), name, args)
 
@@ -450,17 +469,14 @@ def read_table(
 
 def _keep(report: Report, figures: dict[str, Any], table: str, args: argparse.Namespace) -> None:
     """The report into the work folder, the figures of a whole table into the results."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    if args.judge == "final":
-        # Before anybody can see a figure.
-        _say(f"runs of the final judge so far: {log_final_run(figures, table, RESULTS)}")
     folder = args.work / table / args.judge
     folder.mkdir(exist_ok=True)
     write_report(report, folder, title=f"{table}, {args.judge} judge")
     _say(f"wrote {folder / 'report.html'}: it holds texts of the data, so do not commit it")
     sys.stdout.write(render_table(figures))
-    if not _partial(args):
+    if args.limit is None:
         path = RESULTS / f"{table}.{args.judge}.json"
+        RESULTS.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
@@ -470,8 +486,12 @@ def _names(args: argparse.Namespace, table: Table) -> list[str]:
     return [name for name in names if not args.systems or name in args.systems]
 
 
-def _partial(args: argparse.Namespace) -> bool:
-    return bool(args.systems) or args.limit is not None
+def _judged_before(table: str, args: argparse.Namespace) -> list[str]:
+    """The systems that the figures have already; a run that would lose some is a mistake."""
+    path = RESULTS / f"{table}.{args.judge}.json"
+    if args.limit is not None or not path.exists():
+        return []
+    return [system["name"] for system in _read_figures(path)["systems"]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -480,7 +500,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         for name in args.tables if args.only != "render" else ():
             run_table(name, args)
-        if args.only == "render" or not (args.only == "write" or _partial(args)):
+        if args.only == "render" or not (args.only == "write" or args.limit):
             text = render_readme(README.read_text(encoding="utf-8"), RESULTS)
             README.write_text(text, encoding="utf-8")
     except (TactfulError, OSError) as error:
@@ -497,7 +517,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--judge", choices=JUDGES, default="dev")
     parser.add_argument("--supervised", type=Path, help="a LoRA adapter trained on pairs")
     parser.add_argument("--tables", type=_listed, default=list(TABLES))
-    parser.add_argument("--systems", type=_listed, help="some of them, as a,b; nothing is kept")
+    parser.add_argument(
+        "--systems",
+        type=_listed,
+        help="some of them, as a,b; none that the table has may be missing",
+    )
     parser.add_argument("--limit", type=_positive, help="the first rows only; nothing is kept")
     parser.add_argument("--only", choices=("write", "render"))
     args = parser.parse_args(argv)
