@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from tactful import __version__
-from tactful.errors import ConfigError, DataError, InterruptedRunError, TactfulError
+from tactful.errors import DataError, InterruptedRunError, TactfulError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -279,8 +279,14 @@ def evaluate(
         str | None, typer.Option(help="The column that holds people's rewrites.")
     ] = None,
     boot: Annotated[int, typer.Option(min=1, help="Resamples for the intervals.")] = 1000,
+    clef: Annotated[
+        bool, typer.Option("--clef", help="Write each system as a CLEF TextDetox submission, too.")
+    ] = False,
 ) -> None:
-    """Judge rewrites by our judges or an official stack; write a report. Run again, it resumes."""
+    """Judge rewrites by our judges or an official stack; write a report. Run again, it resumes.
+
+    NAME=:replace (or :prompt, :delete, :copy) lets one of our own rewriters write first.
+    """
     _quiet_libraries()
     from tactful.evaluation.report import render_markdown
     from tactful.evaluation.run import run_evaluate
@@ -295,10 +301,30 @@ def evaluate(
         baseline=baseline,
         boot=boot,
         toxic=_is_toxic_word(),
+        rewriter=_own_rewriter,
+        clef=clef,
         progress=_counter("judging"),
     )
     _print(render_markdown(report))
     _say(f"wrote {output / 'report.html'}")
+
+
+def _own_rewriter(method: str) -> Callable[[Sequence[str]], list[str]]:
+    """A rewriter of ours with the act gate off: a judge wants a rewrite of every text."""
+    from tactful.rewriting.rewriter import METHODS
+
+    _one_of(method, METHODS, "NAME=:METHOD")
+    rewriter = _load_rewriter("base", "mask", method, None)
+
+    def rewrite(texts: Sequence[str]) -> list[str]:
+        tell, found = _counter(f"rewriting, {method}"), []
+        for start in range(0, len(texts), 64):
+            some = rewriter.rewrite_many(texts[start : start + 64], force=True)
+            found += [result.text for result in some]
+            tell(len(found), len(texts))
+        return found
+
+    return rewrite
 
 
 def _is_toxic_word() -> Callable[[str], bool]:

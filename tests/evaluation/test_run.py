@@ -109,3 +109,26 @@ def test_a_folder_that_cannot_be_made(published: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be made"):
         run_evaluate(published, [f"first={published}"], judge, tmp_path / "taken")
     assert judge.asked == []
+
+
+def test_a_rewriter_of_ours_writes_first(published: Path, tmp_path: Path) -> None:
+    """Its answers are kept beside the report, and judged like any file."""
+
+    def rewriter(method: str):  # type: ignore[no-untyped-def]
+        return lambda texts: [f"{method}: {text}" for text in texts]
+
+    out = tmp_path / "out"
+    report = run_evaluate(
+        published, ["ours=:shout"], RuleJudge(), out, boot=50, rewriter=rewriter, clef=True
+    )
+    assert report.system("ours").rewrites == ("shout: you fool", "shout: read it fool now")
+    kept = [json.loads(line) for line in (out / "ours.jsonl").read_text().splitlines()]
+    assert kept[0] == {"text": "you fool", "_text": "shout: you fool"}
+    lines = (out / "ours.clef.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].split("\t") == ["lang", "toxic_sentence", "neutral_sentence"]
+    assert lines[1].split("\t") == ["en", "you fool", "shout: you fool"]
+
+
+def test_no_rewriter_to_write_with_is_told(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no rewriter was given for :shout"):
+        run_evaluate(published, ["ours=:shout"], RuleJudge(), tmp_path / "out")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from tactful.corpora.read import column_names
+from tactful.corpora.write import open_writer
 from tactful.errors import ConfigError, DataError, MissingExtraError
 from tactful.evaluation.base import Judge
 from tactful.evaluation.checks import ToxicWords
 from tactful.evaluation.evaluate import Progress, Report, ScoreCache, evaluate
-from tactful.evaluation.files import read_aligned, read_ids, read_sources
+from tactful.evaluation.files import ClefRow, read_aligned, read_ids, read_sources, write_clef
 from tactful.evaluation.report import write_report
 
 CACHE_FILE = "scores.jsonl"
+OWN = ":"
+"""Begins the name of a method of ours, where a file would stand."""
+System = Callable[[Sequence[str]], Sequence[str]]
+"""Texts in, rewrites out."""
 
 
 def run_evaluate(
@@ -30,6 +35,8 @@ def run_evaluate(
     seed: int = 0,
     cache: Path | None = None,
     toxic: ToxicWords | None = None,
+    rewriter: Callable[[str], System] | None = None,
+    clef: bool = False,
     title: str = "tactful evaluation",
     progress: Progress | None = None,
 ) -> Report:
@@ -38,22 +45,27 @@ def run_evaluate(
     Args:
         sources: the texts that were rewritten, with references beside them where there are some.
         outputs: `name=path` for each system; `name=path#column` names the column. Without one, a
-            column called `name` is taken, or else one with a usual name.
+            column called `name` is taken, or else one with a usual name. `name=:method` lets
+            one of our own rewriters write first, into `name.jsonl` in `out`.
         out: the folder for the report; made if need be.
         column: the column of the sources.
         references: the column of the references.
         baseline: the name of the system that all others are compared with.
         cache: where judged texts are remembered, so that a run that broke off resumes; by default
             a file in `out`.
+        toxic: which words count as toxic when they are new.
+        rewriter: gives the rewriter of a method; texts in, rewrites out.
+        clef: also writes each system as a CLEF TextDetox submission, `name.clef.tsv`.
     """
     _require_extra()
     texts, found = read_sources(sources, column, references)
     ids = read_ids(sources)
-    systems = {
-        name: read_aligned(path, texts, ids, _column(name, path, chosen))
-        for name, (path, chosen) in parse_outputs(outputs).items()
-    }
     _make(out)
+    systems = {}
+    for name, (path, chosen) in parse_outputs(outputs).items():
+        if str(path).startswith(OWN):
+            path = _written(str(path).removeprefix(OWN), texts, out / f"{name}.jsonl", rewriter)
+        systems[name] = read_aligned(path, texts, ids, _column(name, path, chosen))
     report = evaluate(
         systems,
         texts,
@@ -67,7 +79,27 @@ def run_evaluate(
         progress=progress,
     )
     write_report(report, out, title=title)
+    if clef:
+        for system in report.systems:
+            rows = [
+                ClefRow(text, source=source)
+                for source, text in zip(texts, system.rewrites, strict=True)
+            ]
+            write_clef(out / f"{system.name}.clef.tsv", rows)
     return report
+
+
+def _written(
+    method: str, texts: Sequence[str], path: Path, rewriter: Callable[[str], System] | None
+) -> Path:
+    """One of our rewriters' answers, as `tactful rewrite` would write them."""
+    if rewriter is None:
+        raise ConfigError(f"no rewriter was given for {OWN}{method}; give a file of outputs")
+    rewrites = rewriter(method)(texts)
+    with open_writer(path, ["text", "_text"]) as writer:
+        for text, rewrite in zip(texts, rewrites, strict=True):
+            writer.write({"text": text, "_text": rewrite})
+    return path
 
 
 def _require_extra() -> None:
