@@ -433,7 +433,7 @@ def fit_scales(judge: OwnJudge, recipe: JudgeRecipe) -> dict[str, Scale]:
         [
             *_weights(rated, rated, 1.0),
             *_weights(rated, pairs, 2.0),
-            *_weights(rated, spoilt, 0.7),
+            *_weights(rated, spoilt, 1.0),
         ],
     )
     return {"style": style, "meaning": meaning, "fluency": fluency}
