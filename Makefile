@@ -45,6 +45,7 @@ test-all: $(READY) ## also the slow tests and those that need fetched models
 
 bench: $(READY) ## measure speed; prints tables
 	$(BIN)/python benchmarks/screener_speed.py
+	$(BIN)/python benchmarks/judge_speed.py
 
 results: $(READY) ## the README's results tables: DATA=folder [JUDGE=final] [SUPERVISED=adapter]
 	$(BIN)/python benchmarks/tables.py --judge $(JUDGE) $(if $(SUPERVISED),--supervised "$(SUPERVISED)") \
