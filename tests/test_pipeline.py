@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tactful import pipeline
-from tactful.config import load_recipe
 from tactful.corpora.piles import own_corpus
 from tactful.errors import DataError
 from tactful.evaluation.base import Scores
@@ -20,7 +19,6 @@ from tactful.training.policy import Policy
 from tests.evaluation.fake_judge import RuleJudge
 from tests.tiny import tiny_causal_lm
 
-RECIPES = Path(__file__).parent.parent / "recipes"
 TOXIC = [
     "you are a stupid idiot and i know it",
     "only an idiot would read this",
@@ -72,16 +70,6 @@ def small(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> dict
 
 def _likes_anything(sources: Sequence[str], rewrites: Sequence[str]) -> np.ndarray:
     return np.ones(len(rewrites))
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("warmup.yaml", WarmRecipe), ("sro.yaml", TrainRecipe), ("sro-paper.yaml", TrainRecipe)],
-)
-def test_shipped_recipes_are_sound(name: str, kind: type) -> None:
-    recipe = load_recipe(RECIPES / name, kind, ["data.dir=corpus"])
-    assert set(recipe.data.folds).isdisjoint({5, 6, 7, 8, 9})
-    assert recipe.data.dev_folds == (9,)
 
 
 def test_the_game_leaves_a_run_folder(small: dict[str, object], tmp_path: Path) -> None:

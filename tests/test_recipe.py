@@ -10,6 +10,8 @@ import pytest
 from tactful.config import load_recipe
 from tactful.corpora.piles import Example, own_corpus
 from tactful.errors import ConfigError, DataError
+from tactful.evaluation.judge_fit import JudgeRecipe
+from tactful.pipeline import TrainRecipe, WarmRecipe
 from tactful.recipe import (
     Contrast,
     ScreenerRecipe,
@@ -167,10 +169,39 @@ def test_recipes_that_cannot_work(
     assert not (tmp_path / "out").exists()
 
 
+KINDS: dict[str, tuple[type, str]] = {
+    "judge-dev.yaml": (JudgeRecipe, "dir"),
+    "judge-final.yaml": (JudgeRecipe, "dir"),
+    "screener.yaml": (ScreenerRecipe, "data.dir"),
+    "sro-paper.yaml": (TrainRecipe, "data.dir"),
+    "sro.yaml": (TrainRecipe, "data.dir"),
+    "warmup.yaml": (WarmRecipe, "data.dir"),
+}
+FOLDS = {name: lambda recipe: recipe.data.folds for name in KINDS} | {
+    name: lambda recipe: recipe.folds for name in ("judge-dev.yaml", "judge-final.yaml")
+}
+ALLOWED = {name: {0, 1, 2, 3, 4} for name in KINDS} | {
+    "judge-dev.yaml": {5, 6},
+    "judge-final.yaml": {7, 8},
+}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_recipes_load(path: Path) -> None:
-    """Every recipe in the repository is one the code can read."""
-    load_recipe(path, ScreenerRecipe, ["data.dir=anywhere"])
+    """Every recipe in the repository is one the code can read, whose folds keep to themselves."""
+    kind, place = KINDS[path.name]
+    recipe = load_recipe(path, kind, [f"{place}=anywhere"])
+    teaching = recipe.train_folds if kind is ScreenerRecipe else FOLDS[path.name](recipe)
+    assert set(teaching) <= ALLOWED[path.name]
+
+
+@pytest.mark.parametrize("name", ["dev", "final"])
+def test_shipped_judges_were_made_by_the_shipped_recipes(name: str) -> None:
+    """The recipe saved with a judge is the one in recipes/, but for the data's folder."""
+    saved = load_recipe(ROOT / f"src/tactful/assets/judges/{name}/recipe.yaml", JudgeRecipe)
+    assert saved == load_recipe(
+        ROOT / f"recipes/judge-{name}.yaml", JudgeRecipe, [f"dir={saved.dir}"]
+    )
 
 
 def test_shipped_screener_was_made_by_the_shipped_recipe() -> None:
