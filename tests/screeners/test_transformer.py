@@ -9,7 +9,7 @@ import pytest
 
 from tactful.errors import CorruptFileError, DataError, ModelsMissingError
 from tactful.screeners.base import Thresholds
-from tactful.screeners.transformer import TransformerConfig, TransformerScreener, _batches
+from tactful.screeners.transformer import TransformerConfig, TransformerScreener, batches_of
 from tests.tiny import tiny_embedder
 
 TOXIC = [f"you are an idiot {end}" for end in ("today", "again", "my friend", "", "there")]
@@ -89,7 +89,7 @@ def test_batches_hold_every_text_once() -> None:
     """Every epoch has each text once, in another order, alike lengths together."""
     config = TransformerConfig(batch_size=2)
     lengths = [5, 1, 4, 2, 3]
-    first, second = (_batches(lengths, config, epoch) for epoch in (0, 1))
+    first, second = (batches_of(lengths, config.batch_size, config.seed, epoch) for epoch in (0, 1))
     assert sorted(i for batch in first for i in batch) == [0, 1, 2, 3, 4]
     assert first != second or lengths == sorted(lengths)
     assert {tuple(sorted(lengths[i] for i in batch)) for batch in first} == {(1, 2), (3, 4), (5,)}

@@ -15,7 +15,7 @@ from tactful.evaluation.base import FloatArray, Judge
 from tactful.evaluation.judge_fit import JudgeRecipe, Pair, Rated, read_pairs, read_rated
 from tactful.evaluation.judges import OwnJudge
 from tactful.evaluation.metrics import pearson, spearman
-from tactful.evaluation.reader import Progress
+from tactful.screeners.transformer import Progress
 
 Metric = Callable[[Sequence[str], Sequence[str]], FloatArray]
 """Sources and rewrites in, a number for each out, higher is better."""

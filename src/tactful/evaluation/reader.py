@@ -8,9 +8,8 @@ precision when learned, not when saved: what is calibrated is what is shipped.
 from __future__ import annotations
 
 import hashlib
-import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,12 @@ from tactful.errors import CorruptFileError, DataError
 from tactful.evaluation.base import FloatArray
 from tactful.models import native_bfloat16, quiet_transformers, resolve
 from tactful.screeners.normalise import normalise
-
-Progress = Callable[[int, int], None]
-"""Takes steps done and steps in all."""
+from tactful.screeners.transformer import Progress, batches_of
 
 Read = tuple[str, ...]
 """What is read at once: one text, or a source and its rewrite."""
 
 _BATCH = 64
-# Batches are drawn from stretches of so many, sorted by length: little padding, much shuffle.
-_STRETCH = 50
 _HEAD = "head."
 
 
@@ -118,7 +113,11 @@ class Reader:
         learned += list(reader.head.parameters())
         optimiser = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=0.01)
         lengths = [len(row[0]) for row in encoded]
-        batches = [b for epoch in range(config.epochs) for b in _batches(lengths, config, epoch)]
+        batches = [
+            batch
+            for epoch in range(config.epochs)
+            for batch in batches_of(lengths, config.batch_size, config.seed, epoch)
+        ]
         rise = max(1, int(config.warmup * len(batches)))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: min((step + 1) / rise, 1 - step / (len(batches) + 1))
@@ -258,18 +257,3 @@ def _adapter(config: ReaderConfig) -> Any:
         lora_dropout=0.05,
         target_modules=["query", "key", "value", "dense"],
     )
-
-
-def _batches(lengths: Sequence[int], config: ReaderConfig, epoch: int) -> list[list[int]]:
-    """Shuffled batches of rows of alike length; the same for the same seed and epoch."""
-    shuffle = random.Random(config.seed * 1000 + epoch)
-    order = list(range(len(lengths)))
-    shuffle.shuffle(order)
-    size = config.batch_size
-    batches: list[list[int]] = []
-    for start in range(0, len(order), size * _STRETCH):
-        stretch = sorted(order[start : start + size * _STRETCH], key=lambda i: lengths[i])
-        cut = [stretch[i : i + size] for i in range(0, len(stretch), size)]
-        shuffle.shuffle(cut)
-        batches += cut
-    return batches

@@ -174,7 +174,8 @@ class TransformerScreener:
         wanted = torch.tensor(np.asarray(targets, dtype=np.float64), dtype=torch.float32)
         matter = torch.tensor(counts, dtype=torch.float32)
         encoded = screener._encode(texts)
-        steps = config.epochs * len(_batches([len(row) for row in encoded], config, 0))
+        lengths = [len(row) for row in encoded]
+        steps = config.epochs * len(batches_of(lengths, config.batch_size, config.seed, 0))
         model = screener.model.train()
         optimiser = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=0.01
@@ -185,7 +186,7 @@ class TransformerScreener:
         )
         done = 0
         for epoch in range(config.epochs):
-            for batch in _batches([len(row) for row in encoded], config, epoch):
+            for batch in batches_of(lengths, config.batch_size, config.seed, epoch):
                 with _autocast(model.device):
                     logits = screener._logits([encoded[i] for i in batch])
                 losses = torch.nn.functional.binary_cross_entropy_with_logits(
@@ -270,12 +271,11 @@ def _fresh(cls: type[TransformerScreener], config: TransformerConfig) -> Transfo
     return cls(model.to(device), tokenizer, "transformer@unfitted", config=config)
 
 
-def _batches(lengths: Sequence[int], config: TransformerConfig, epoch: int) -> list[list[int]]:
+def batches_of(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
     """Shuffled batches of texts of alike length; the same for the same seed and epoch."""
-    shuffle = random.Random(config.seed * 1000 + epoch)
+    shuffle = random.Random(seed * 1000 + epoch)
     order = list(range(len(lengths)))
     shuffle.shuffle(order)
-    size = config.batch_size
     batches: list[list[int]] = []
     for start in range(0, len(order), size * _STRETCH):
         stretch = sorted(order[start : start + size * _STRETCH], key=lambda i: lengths[i])
