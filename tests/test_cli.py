@@ -174,6 +174,11 @@ class TestRewrite:
         ),
         (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--judge", "best"], 1, "no judge 'best'"),
         (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--part", "style=x"], 2, "give --stack too"),
+        (
+            ["evaluate", "a.csv", "x=b.csv", "-o", "o", "--judge", "dev", "--stack", "s-nlp"],
+            2,
+            "give one of them",
+        ),
         (["judge", "fit", "nowhere.yaml", "-o", "x"], 1, "nowhere.yaml"),
         (["judge", "fit", "x.yaml", "-o", "x", "--part", "taste"], 2, "style, meaning, fluency"),
         (["judge", "check", "x.yaml", "--judge", "best"], 1, "no judge 'best'"),

@@ -257,8 +257,9 @@ def evaluate(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the report.")],
     judge: Annotated[
-        str, typer.Option(help="Our own judge: dev, final, or a folder that judge fit wrote.")
-    ] = "dev",
+        str | None,
+        typer.Option(help="Our own judge: dev (default), final, or a folder judge fit wrote."),
+    ] = None,
     stack: Annotated[
         str | None,
         typer.Option(help="An official stack instead: s-nlp, clef2024 or clef2025."),
@@ -335,13 +336,15 @@ def _is_toxic_word() -> Callable[[str], bool]:
     return cache(lambda word: bool(screener.toxicity([word])[0] >= screener.thresholds.act))
 
 
-def _load_judge(judge: str, stack: str | None, parts: Sequence[str]) -> Judge:
+def _load_judge(judge: str | None, stack: str | None, parts: Sequence[str]) -> Judge:
+    if judge is not None and stack is not None:
+        raise typer.BadParameter("--judge and --stack are two ways to judge; give one of them")
     if stack is None:
         from tactful.evaluation.judges import load_judge
 
         if parts:
             raise typer.BadParameter("--part names a model of a stack; give --stack too")
-        return load_judge(judge, purpose="evaluate")
+        return load_judge(judge or "dev", purpose="evaluate")
     from tactful.evaluation.stacks import STACKS, load_stack
 
     _one_of(stack, list(STACKS), "--stack")
