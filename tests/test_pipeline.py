@@ -130,6 +130,13 @@ def test_a_warm_start_becomes_the_reference(small: dict[str, object], tmp_path: 
     assert sum(kind["count"] for kind in kinds.values()) > 0
     policy = Policy.load(warm.base, adapter=tmp_path / "warm" / "adapter")
     assert "+adapter@" in policy.name
+    assert "making demonstrations" in said
+    # Run again it has them, unless the recipe wants others.
+    said.clear()
+    warm_up(warm, tmp_path / "warm", say=said.append)
+    assert "making demonstrations" not in said
+    warm_up(warm.model_copy(update={"seed": 1}), tmp_path / "warm", say=said.append)
+    assert "making demonstrations" in said
 
 
 def test_nothing_to_train_on_is_told(small: dict[str, object], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import transformers
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tactful.config import Config, dump_recipe
+from tactful.config import Config, dump_recipe, load_recipe
 from tactful.corpora.piles import Example, Pile, read_piles
 from tactful.errors import DataError, InterruptedRunError
 from tactful.evaluation.base import Judge
@@ -37,9 +37,11 @@ from tactful.training.game import Game, Gate, Play, budget
 from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer, StopOnSignal
 from tactful.training.warm import WarmConfig, build_warm_start, statistics
+from tactful.training.warm_found import Demonstration
 
 ADAPTER = "adapter"
 METRICS = "metrics.jsonl"
+DEMONSTRATIONS = "demonstrations.jsonl"
 _SEARCH_CHUNK = 256
 Say = Callable[[str], None]
 """Takes a line for a person."""
@@ -120,11 +122,29 @@ def warm_up(
 ) -> dict[str, Any]:
     """Make demonstrations from two unpaired piles and learn them; leaves an adapter in `out`."""
     toxic = read_piles(recipe.data.dir, recipe.data.toxic)
-    neutral = read_piles(recipe.data.dir, recipe.data.neutral)
+    look = _looker(recipe.look, toxic, recipe.data)
+    out.mkdir(parents=True, exist_ok=True)
+    shown = _kept_demonstrations(recipe, out)
+    if shown is None:
+        say("making demonstrations")
+        shown = _demonstrations(recipe, toxic, say)
+        _keep_demonstrations(shown, recipe, out)
+    kinds = statistics(shown)
+    say(f"learning {len(shown):,} demonstrations of {len(kinds)} kinds")
+    rows = [{"prompt": d.source, "completion": d.completion} for d in shown]
+    policy = Policy.load(recipe.base, lora=recipe.lora, seed=recipe.seed)
+    trainer = SROTrainer(
+        policy, recipe.train, rows, out, look=look, callbacks=[_Metrics(out, told)]
+    )
+    _run(trainer, out, resume)
+    policy.save(out / ADAPTER)
+    return {"data": fingerprint(rows), **look(policy, trainer.state.global_step)}
+
+
+def _demonstrations(recipe: WarmRecipe, toxic: Sequence[Example], say: Say) -> list[Demonstration]:
     screener = LinearScreener.load()
-    say("making demonstrations")
     shown = build_warm_start(
-        _kinds(neutral, recipe),
+        _kinds(read_piles(recipe.data.dir, recipe.data.neutral), recipe),
         _kinds(toxic, recipe),
         screener,
         size=recipe.size,
@@ -135,20 +155,27 @@ def warm_up(
     )
     if not shown:
         raise DataError("the piles gave no demonstrations: is the neutral one decent and short?")
-    out.mkdir(parents=True, exist_ok=True)
-    dump_recipe(recipe, out / "recipe.yaml")
+    return shown
+
+
+def _keep_demonstrations(shown: Sequence[Demonstration], recipe: WarmRecipe, out: Path) -> None:
+    """The search takes minutes, so a run that goes on does not search again."""
     kinds = {kind: asdict(found) for kind, found in statistics(shown).items()}
     (out / "demonstrations.json").write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
-    say(f"learning {len(shown):,} demonstrations of {len(kinds)} kinds")
-    rows = [{"prompt": d.source, "completion": d.completion} for d in shown]
-    policy = Policy.load(recipe.base, lora=recipe.lora, seed=recipe.seed)
-    look = _looker(recipe.look, toxic, recipe.data)
-    trainer = SROTrainer(
-        policy, recipe.train, rows, out, look=look, callbacks=[_Metrics(out, told)]
-    )
-    _run(trainer, out, resume)
-    policy.save(out / ADAPTER)
-    return {"data": fingerprint(rows), **look(policy, trainer.state.global_step)}
+    part = out / f"{DEMONSTRATIONS}.part"
+    part.write_text("".join(json.dumps(asdict(d)) + "\n" for d in shown), encoding="utf-8")
+    part.replace(out / DEMONSTRATIONS)
+    # Last, as it vouches for the others.
+    dump_recipe(recipe, out / "recipe.yaml")
+
+
+def _kept_demonstrations(recipe: WarmRecipe, out: Path) -> list[Demonstration] | None:
+    path = out / DEMONSTRATIONS
+    if not path.exists() or not (out / "recipe.yaml").exists():
+        return None
+    if load_recipe(out / "recipe.yaml", WarmRecipe) != recipe:
+        return None
+    return [Demonstration(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
 
 
 def _sparing(warm: WarmConfig, silent: Sequence[str]) -> WarmConfig:

@@ -24,7 +24,7 @@ HEALTHY = [s.replace("an idiot", "wrong").replace("stupid", "bad") for s in SOUR
 
 GAMES: dict[str, Callable[[str], str]] = {
     "empty": lambda s: "...",
-    "copy": lambda s: f" {s.upper()} ",
+    "copies": lambda s: f" {s.upper()} ",
     "deletion": lambda s: s.replace("an idiot ", ""),
     "repetition": lambda s: s + " very very very very",
     "stock_phrase": lambda s: "let us all be nice about the " + s.split()[1],
@@ -68,8 +68,8 @@ def test_another_language_in_the_same_letters_needs_to_be_told() -> None:
 def test_a_limit_is_where_it_was_set() -> None:
     """One copy of eight is 12.5 %."""
     written = [Written(s, t) for s, t in zip(SOURCES, [SOURCES[0], *HEALTHY[1:]], strict=True)]
-    assert names(alarms_of(written, Alarms(copy=0.125))) == ["copy"]
-    assert alarms_of(written, Alarms(copy=0.13)) == []
+    assert names(alarms_of(written, Alarms(copies=0.125))) == ["copies"]
+    assert alarms_of(written, Alarms(copies=0.13)) == []
 
 
 class Scripted:

@@ -23,7 +23,7 @@ class Alarms(Config):
     """From which rate on each alarm rings, and what then happens."""
 
     empty: Rate = 0.05
-    copy_: Annotated[float, Field(gt=0, le=1, alias="copy")] = 0.5
+    copies: Rate = 0.5
     deletion: Rate = 0.6
     repetition: Rate = 0.05
     truncation: Rate = 0.1
@@ -69,7 +69,7 @@ def alarms_of(
     """
     if not written:
         return []
-    limits = settings.model_dump(by_alias=True, exclude={"then"})
+    limits = settings.model_dump(exclude={"then"})
     rates = {name: measure(written) for name, (measure, _) in _SIGNS.items()}
     if foreign is not None:
         rates["language"] = _share(lambda one: foreign(one.text) > foreign(one.source))(written)
@@ -143,7 +143,7 @@ _SIGNS: dict[str, tuple[Callable[[Sequence[Written]], float], str]] = {
         _share(_is_empty),
         "Nothing passes as decent: add a similarity or length gate, or lower push_down.",
     ),
-    "copy": (
+    "copies": (
         _share(_is_copy),
         "It plays safe: check the warm start, raise the temperature, or prefer rewrites to copies.",
     ),
