@@ -33,6 +33,7 @@ from tactful.corpora.read import read_rows
 from tactful.corpora.write import json_line, open_writer
 from tactful.errors import CorruptFileError, DataError, TactfulError
 from tactful.evaluation.base import Judge
+from tactful.evaluation.checks import minded_by
 from tactful.evaluation.evaluate import LABELS, METRICS, Report, ScoreCache, evaluate
 from tactful.evaluation.files import read_outputs, read_sources
 from tactful.evaluation.report import write_report
@@ -275,7 +276,7 @@ def judged(
             references=references,
             baseline=baseline,
             boot=boot,
-            toxic=_is_toxic_word(),
+            toxic=minded_by(LinearScreener.load()),
             cache=scores,
             progress=lambda done, total: _say(f"judging: {done:,} of {total:,}"),
         )
@@ -286,13 +287,6 @@ def judged(
         alone = by(published, None, boot=1).systems
         best = max(alone, key=lambda system: system.soft["joint"].mean).name
     return by(list(rewrites), best, boot=1000)
-
-
-@cache
-def _is_toxic_word() -> Callable[[str], bool]:
-    """Whether the screener minds a word by itself."""
-    screener = LinearScreener.load()
-    return cache(lambda word: bool(screener.toxicity([word])[0] >= screener.thresholds.act))
 
 
 def figures_of(report: Report, versions: Mapping[str, str]) -> dict[str, Any]:

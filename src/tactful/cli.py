@@ -289,6 +289,7 @@ def evaluate(
     NAME=:replace (or :prompt, :delete, :copy) lets one of our own rewriters write first.
     """
     _quiet_libraries()
+    from tactful.evaluation.checks import minded_by
     from tactful.evaluation.report import render_markdown
     from tactful.evaluation.run import run_evaluate
 
@@ -301,7 +302,7 @@ def evaluate(
         references=references,
         baseline=baseline,
         boot=boot,
-        toxic=_is_toxic_word(),
+        toxic=minded_by(_load_screener(None)),
         rewriter=_own_rewriter,
         clef=clef,
         progress=_counter("judging"),
@@ -326,14 +327,6 @@ def _own_rewriter(method: str) -> Callable[[Sequence[str]], list[str]]:
         return found
 
     return rewrite
-
-
-def _is_toxic_word() -> Callable[[str], bool]:
-    """Whether the screener minds a word by itself."""
-    from functools import cache
-
-    screener = _load_screener(None)
-    return cache(lambda word: bool(screener.toxicity([word])[0] >= screener.thresholds.act))
 
 
 def _load_judge(judge: str | None, stack: str | None, parts: Sequence[str]) -> Judge:

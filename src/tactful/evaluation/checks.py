@@ -23,10 +23,16 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
 
+from tactful.screeners.base import Screener
 from tactful.segment import sentences
 
 ToxicWords = Callable[[str], bool] | Collection[str]
 """Says of a lower-cased word whether it is toxic, or lists those that are."""
+
+
+def minded_by(screener: Screener) -> ToxicWords:
+    """The words that a screener would act on by themselves; each is asked about once."""
+    return cache(lambda word: bool(screener.toxicity([word])[0] >= screener.thresholds.act))
 
 
 @dataclass(frozen=True, slots=True)

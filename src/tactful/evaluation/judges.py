@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,12 @@ class OwnJudge:
         """The hash of all that decides a score, and the vectors."""
         return f"{self.name}@{self.digest}|{self._vectors.name}"
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The first hex digits of the sha256 of readers, letters, scales and settings."""
+        """The first hex digits of the sha256 of readers, letters, scales and settings.
+
+        Hashed once: it is asked for with every chunk that is judged.
+        """
         found = hashlib.sha256(self._letters.weights.astype(np.float16).tobytes())
         settings = self._settings()
         del settings["name"]

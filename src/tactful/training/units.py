@@ -126,11 +126,12 @@ def losses(
             cost = objective.push_down * objectives.sro(
                 ratio[first], ratio[first], failed, beta=objective.beta
             )
+        elif kind == "pair":
+            cost = _pair_loss(objective, ratio, mean, policy.tokens, first, second)
+            cost = cost + objective.anchor * objectives.nll(mean[first])
         else:
-            rule = _pair_loss if kind == "pair" else _response_loss
-            cost = rule(objective, ratio, mean, policy.tokens, first, second, score)
-            wanted = score if kind == "response" else torch.ones_like(score)
-            cost = cost + objective.anchor * wanted * objectives.nll(mean[first])
+            cost = _response_loss(objective, ratio[first], ratio[second], score)
+            cost = cost + objective.anchor * score * objectives.nll(mean[first])
         costs = costs.index_put((torch.tensor(chosen, device=total.device),), cost)
     return costs
 
@@ -142,12 +143,9 @@ def _pair_loss(
     tokens: Tensor,
     first: Tensor,
     second: Tensor,
-    score: Tensor,
 ) -> Tensor:
     better, worse, beta = ratio[first], ratio[second], objective.beta
     match objective.loss:
-        case "cdpo":
-            return objectives.cdpo(better, worse, beta=beta, smoothing=objective.smoothing)
         case "rdpo":
             return objectives.rdpo(better, worse, beta=beta, flip_rate=objective.flip_rate)
         case "ipo":
@@ -161,16 +159,8 @@ def _pair_loss(
             return objectives.cdpo(better, worse, beta=beta, smoothing=objective.smoothing)
 
 
-def _response_loss(
-    objective: Objective,
-    ratio: Tensor,
-    mean: Tensor,
-    tokens: Tensor,
-    first: Tensor,
-    second: Tensor,
-    score: Tensor,
-) -> Tensor:
-    rewrite, copy, beta = ratio[first], ratio[second], objective.beta
+def _response_loss(objective: Objective, rewrite: Tensor, copy: Tensor, score: Tensor) -> Tensor:
+    beta = objective.beta
     if objective.loss == "graded":
         return objectives.graded_sro(rewrite, copy, score, beta=beta)
     passed = score > 0.5
