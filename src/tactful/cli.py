@@ -386,6 +386,23 @@ def train(
     _finished(output, run(loaded, output, resume=resume, told=_told(), say=_say), as_json)
 
 
+@app.command()
+def taste(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/taste.yaml.")],
+    output: RunFolder,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Teach what reads as a person's rewrite: a follower for the game, a ranking for rewriting."""
+    from tactful.config import load_recipe
+    from tactful.tasting import TasteRecipe, teach_taste
+
+    _quiet_libraries()
+    loaded = load_recipe(recipe, TasteRecipe, overrides or [])
+    found = teach_taste(loaded, output, say=_say, progress=_counter("teaching taste"))
+    _finished(output, found, as_json)
+
+
 def _told() -> Callable[[Mapping[str, float]], None]:
     """One line a log: the step, and what most want to see."""
     shown = ("loss", "play/passed/all", "play/value", "eval_joint", "eval_style", "eval_meaning")

@@ -31,6 +31,7 @@ from tactful.rewriting.rewriter import Rewriter
 from tactful.rollouts.base import Request, Sampling
 from tactful.scorers.fluency import LikelihoodFluency
 from tactful.scorers.similarity import MiniLMSimilarity
+from tactful.scorers.taste import Taste
 from tactful.screeners.linear import LinearScreener
 from tactful.training.checkpoints import latest, to_resume
 from tactful.training.game import Game, Gate, Play, budget
@@ -64,13 +65,17 @@ class Piles(Config):
 
 
 class Followers(Config):
-    """The gates of the game and what they let pass."""
+    """The gates of the game and what they let pass; none where there is no number."""
 
     style: Annotated[float | None, Field(ge=0, le=1)] = None
     """1 - toxicity; by default what the screener itself calls passing."""
-    similarity: Annotated[float, Field(ge=0, le=1)] = 0.6
-    fluency: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Likelihood a token against the source's."""
+    similarity: Annotated[float | None, Field(ge=0, le=1)] = 0.55
+    taste: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Whether it reads as a person's rewrite, by what `tactful taste` left in `taste_from`."""
+    taste_from: Path | None = None
+    """By default the taste that is shipped."""
+    likelihood: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Likelihood a token against the source's, by the bare base."""
     shape: bool = True
     """Length, repetition, chatter, and what must be kept (numbers, links, names of people)."""
 
@@ -309,16 +314,19 @@ class _Metrics(transformers.TrainerCallback):
 
 
 def gates_of(followers: Followers) -> list[Gate]:
-    """The screener, the similarity, the likelihood and the rules of form, as gates."""
+    """Screener, similarity, taste, likelihood and the rules of form: those that are wanted."""
     from tactful.rollouts.local import LocalBackend
 
     screener = LinearScreener.load()
     passing = 1 - screener.thresholds.passing if followers.style is None else followers.style
-    gates = [
-        Gate("style", lambda sources, rewrites: 1 - screener.toxicity(rewrites), passing),
-        Gate("similarity", MiniLMSimilarity.load(), followers.similarity),
-        Gate("fluency", LikelihoodFluency(LocalBackend.load()), followers.fluency),
-    ]
+    gates = [Gate("style", lambda sources, rewrites: 1 - screener.toxicity(rewrites), passing)]
+    if followers.similarity is not None:
+        gates.append(Gate("similarity", MiniLMSimilarity.load(), followers.similarity))
+    if followers.taste is not None:
+        gates.append(Gate("taste", Taste.load(followers.taste_from), followers.taste))
+    if followers.likelihood is not None:
+        likely = LikelihoodFluency(LocalBackend.load())
+        gates.append(Gate("likelihood", likely, followers.likelihood))
     return gates + ([Gate("shape", _shape, 0.5)] if followers.shape else [])
 
 

@@ -12,9 +12,19 @@ import torch
 
 from tactful.errors import DataError
 from tactful.training.game import Game, Gate, Play
+from tactful.training.logprobs import LogProbs
 from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer
-from tactful.training.units import Objective, Tokens, Unit, losses, pack
+from tactful.training.units import (
+    Objective,
+    Tokens,
+    Unit,
+    losses,
+    pack,
+    read_units,
+    rewards,
+    write_units,
+)
 from tests.tiny import tiny_causal_lm
 
 DEMONSTRATIONS = [
@@ -113,6 +123,10 @@ def test_a_game_makes_what_the_follower_likes_likelier(base: Path, tmp_path: Pat
     entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
     for name in ("passed/all", "passed/vowels", "value", "copies", "unfinished", "distinct"):
         assert 0 <= entry[f"play/{name}"] <= 1
+    assert entry["rewards/margins"] == pytest.approx(
+        entry["rewards/chosen"] - entry["rewards/rejected"], abs=1e-6
+    )
+    assert 0 <= entry["rewards/accuracies"] <= 1
 
 
 def test_a_game_is_the_same_for_the_same_seed(base: Path, tmp_path: Path) -> None:
@@ -139,6 +153,57 @@ def test_it_resumes_where_it_was(base: Path, tmp_path: Path) -> None:
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
     rest = [e["loss"] for e in resumed.state.log_history if "loss" in e]
     assert rest[-3:] == pytest.approx(whole[-3:], abs=0.02)
+
+
+def test_earlier_units_are_replayed_and_survive_a_stop(base: Path, tmp_path: Path) -> None:
+    """As many old ones as new ones; a run that goes on replays what the whole run would have."""
+
+    def run(folder: str, start: str | None = None) -> list[float]:
+        model = policy(base)
+        game = Game(model.backend(), [Gate("vowels", likes_vowels, 0.2)], seed=3)
+        rows = [{"text": f"you are an idiot number {i}"} for i in range(4)]
+        config = SROConfig(
+            steps=6, batch=2, log_every=1, learning_rate=1e-2, save_every=3, replay=1.0
+        )
+        trainer = SROTrainer(model, config, rows, tmp_path / folder, game=game)  # type: ignore[arg-type]
+        trainer.train(resume_from_checkpoint=start)
+        assert trainer._buffer
+        return [e["loss"] for e in trainer.state.log_history if "loss" in e]
+
+    whole = run("whole")
+    again = run("again", str(tmp_path / "whole" / "checkpoint-3"))
+    assert again[-3:] == pytest.approx(whole[-3:], abs=0.02)
+
+
+def test_the_best_look_is_what_is_left(base: Path, tmp_path: Path) -> None:
+    """Looks fall from the second on: the run ends two looks later, with the second's weights."""
+    said = {2: 0.5, 4: 0.6, 6: 0.3, 8: 0.2, 10: 0.1}
+    weights: dict[int, float] = {}
+
+    def look(model: Policy, step: int) -> dict[str, float]:
+        weights[step] = surprisal(model)
+        return {"joint": said[step]}
+
+    config = QUICK.model_copy(
+        update={"steps": 20, "look_every": 2, "save_every": 2, "patience": 2, "best": True}
+    )
+    model = policy(base)
+    SROTrainer(model, config, DEMONSTRATIONS, tmp_path, look=look).train()  # type: ignore[arg-type]
+    assert sorted(weights) == [2, 4, 6, 8]
+    assert surprisal(model) == pytest.approx(weights[4], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"best": True}, "best needs look_every and save_every"),
+        ({"best": True, "look_every": 2, "save_every": 3}, "multiple of look_every"),
+        ({"patience": 2}, "patience needs look_every"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SROConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_look_is_logged_and_can_choose(base: Path, tmp_path: Path) -> None:
@@ -185,25 +250,41 @@ def test_a_follower_that_answers_nonsense_is_told(
 # --- units ----------------------------------------------------------------------------------
 
 
-def unit(length: int, kind: str = "demonstration", second: int | None = None) -> Unit:
-    other = None if second is None else Tokens((1,), (2,) * (second - 1))
-    return Unit(kind, Tokens((1,), (2,) * (length - 1)), other)  # type: ignore[arg-type]
+def unit(
+    length: int, kind: str = "demonstration", second: int | None = None, prompt: int = 1
+) -> Unit:
+    other = None if second is None else Tokens((prompt,), (3,) * (second - 1))
+    return Unit(kind, Tokens((prompt,), (2,) * (length - 1)), other)  # type: ignore[arg-type]
 
 
 def test_packing_keeps_all_units_whole_and_within_the_budget() -> None:
-    units = [unit(5), unit(30), unit(6), unit(4, "pair", 28), unit(200), unit(7)]
+    """A row is a prompt with all that follows it; prompts of their own have rows of their own."""
+    units = [
+        unit(5, prompt=1),
+        unit(30, prompt=2),
+        unit(6, prompt=3),
+        unit(4, "pair", 28, prompt=4),
+        unit(200, prompt=5),
+        unit(7, prompt=6),
+    ]
     packed = pack(units, 70)
     assert sorted(id(u) for batch in packed for u in batch) == sorted(map(id, units))
     for batch in packed:
-        rows = [row for u in batch for row in u.rows]
-        assert len(batch) == 1 or len(rows) * max(map(len, rows)) <= 70
+        widths = [1 + sum(len(row.completion) for row in u.rows) for u in batch]
+        assert len(batch) == 1 or len(widths) * max(widths) <= 70
     assert packed[0] == [units[4]]
+
+
+def test_units_of_one_prompt_share_a_row() -> None:
+    """The better one stands in both pairs and is read once: 1 + 4 + 8 + 6 tokens, not 2 x 2 rows."""
+    better, copy, worse = (Tokens((1,), (n,) * size) for n, size in ((2, 4), (3, 8), (4, 6)))
+    units = [Unit("pair", better, copy), Unit("pair", better, worse), unit(19, prompt=9)]
+    assert pack(units, 38) == [units]
+    assert pack(units, 37) == [units[:2], units[2:]]
 
 
 def test_costs_come_back_in_the_order_of_the_units() -> None:
     """By hand: -2 a token; ln 2 for a pair that is level; and a push-down where D = 0."""
-    from tactful.training.logprobs import LogProbs
-
     units = [unit(3, "pair", 3), unit(3), unit(3, "push_down")]
     per_token = torch.tensor([[-1.0, -1.0], [-1.0, -1.0], [-2.0, -2.0], [-3.0, -3.0]])
     said = LogProbs(per_token, torch.tensor([2, 2, 2, 2]))
@@ -213,6 +294,33 @@ def test_costs_come_back_in_the_order_of_the_units() -> None:
     ln2 = float(np.log(2))
     # The anchor adds half of the 1.0 nats a token of what is preferred.
     assert costs.tolist() == pytest.approx([ln2 + 0.5, 2.0, 2 * ln2])
+
+
+def test_rewards_by_hand() -> None:
+    """beta 0.5: the policy finds the first 2 nats likelier than the reference, the second 1 less."""
+    units = [unit(3, "pair", 3), unit(3, "push_down"), unit(3)]
+    per_token = torch.tensor([[-1.0, -1.0], [-2.0, -2.0], [-3.0, -3.0], [-1.0, -1.0]])
+    said = LogProbs(per_token, torch.tensor([2, 2, 2, 2]))
+    reference = torch.tensor([-4.0, -3.0, -6.5, 0.0])
+    assert rewards(units, said, reference, 0.5) == {
+        "kl": [2.0, 0.5],
+        "rewards/chosen": [1.0],
+        "rewards/rejected": [-0.5],
+        "rewards/margins": [1.5],
+        "rewards/accuracies": [1.0],
+        "logps/chosen": [-2.0],
+        "logps/rejected": [-4.0],
+    }
+
+
+def test_units_come_back_from_disk(tmp_path: Path) -> None:
+    units = [
+        unit(3, "pair", 4),
+        unit(2, "push_down"),
+        Unit("response", Tokens((1,), (2,)), None, 0.25),
+    ]
+    write_units(units, tmp_path / "units.json")
+    assert read_units(tmp_path / "units.json") == units
 
 
 def test_settings_that_are_unknown_are_refused() -> None:

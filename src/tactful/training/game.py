@@ -7,7 +7,6 @@ it stands in nor on the number of processes.
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -59,25 +58,35 @@ class Round:
     responses: list[Judged]
     pairing: Pairing
     written: list[Written] = field(default_factory=list)
-    passed: Counter[str] = field(default_factory=Counter)
-    """How many rewrites passed each gate."""
+    gates: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Rates over all responses, for the log."""
         count = max(1, len(self.responses))
-        rates = {f"passed/{name}": n / count for name, n in self.passed.items()}
-        texts = [r.rewrite for r in self.responses]
-        return rates | {
-            "passed/all": sum(r.passed for r in self.responses) / count,
-            "value": float(np.mean([r.value for r in self.responses] or [0.0])),
-            "copies": sum(_same(r.source, r.rewrite) for r in self.responses) / count,
-            "empty": sum(not t.strip() for t in texts) / count,
-            "unfinished": sum(not one.finished for one in self.written) / count,
-            "distinct": len(set(texts)) / count,
-            "length_ratio": float(
-                np.mean([_ratio(r.source, r.rewrite) for r in self.responses] or [0.0])
-            ),
+        rates = {
+            f"passed/{name}": sum(name not in r.failed for r in self.responses) / count
+            for name in self.gates
         }
+        scores = {
+            f"score/{name}": float(np.mean([r.scores[name] for r in self.responses] or [0.0]))
+            for name in self.gates
+        }
+        texts = [r.rewrite for r in self.responses]
+        return (
+            rates
+            | scores
+            | {
+                "passed/all": sum(r.passed for r in self.responses) / count,
+                "value": float(np.mean([r.value for r in self.responses] or [0.0])),
+                "copies": sum(_same(r.source, r.rewrite) for r in self.responses) / count,
+                "empty": sum(not t.strip() for t in texts) / count,
+                "unfinished": sum(not one.finished for one in self.written) / count,
+                "distinct": len(set(texts)) / count,
+                "length_ratio": float(
+                    np.mean([_ratio(r.source, r.rewrite) for r in self.responses] or [0.0])
+                ),
+            }
+        )
 
 
 class Game:
@@ -111,10 +120,8 @@ class Game:
         flat = [(s, c) for s, answer in zip(sources, answers, strict=True) for c in answer]
         responses = self.respond([s for s, _ in flat], [c for _, c in flat])
         written = [Written(s, c.text, c.finished) for s, c in flat]
-        found = Round(responses, self._pairing(responses), written)
-        for response in responses:
-            found.passed.update(g.name for g in self.gates if g.name not in response.failed)
-        return found
+        names = tuple(gate.name for gate in self.gates)
+        return Round(responses, self._pairing(responses), written, names)
 
     def respond(self, sources: Sequence[str], completions: Sequence[Completion]) -> list[Judged]:
         """The followers' answers. What was cut off by the length limit passes nothing."""

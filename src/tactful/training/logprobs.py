@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tactful.branches import read_branches
 from tactful.errors import ConfigError
 
 TokenIds = Sequence[int]
@@ -73,6 +74,8 @@ def causal_logprobs(
     output layer is a fifth of a small model's work, while kept logits would be most of its memory.
     So the adapter that is active here must be active in the backward pass too.
 
+    Equal prompts are read once for all that follows them, and equal rows are computed once.
+
     Args:
         model: A transformers model, also with a peft adapter; not wrapped for distribution, as
             its parts are called one by one. Wrap a module that calls this function instead.
@@ -84,15 +87,28 @@ def causal_logprobs(
     if not all(prompts):
         raise ValueError("A prompt is empty, so nothing predicts the first token after it.")
     backbone, head = _parts(model)
+    wanted = [(tuple(p), tuple(c)) for p, c in zip(prompts, completions, strict=True)]
+    groups: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
+    for prompt, completion in wanted:
+        groups.setdefault(prompt, {})[completion] = None
     # The last token predicts nothing that is asked for.
-    ids = [[*p, *c[:-1]] for p, c in zip(prompts, completions, strict=True)]
-    input_ids, mask = _pad(ids, model.device)
-    hidden = backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
-    row, step = _places(completions, model.device)
-    first = torch.tensor([len(prompt) - 1 for prompt in prompts], device=model.device)
-    targets, _ = _pad(completions, model.device)
-    logp = _token_logp(head, hidden[row, first[row] + step], targets[row, step], chunk)
-    return _collect(logp, row, step, completions)
+    to_read = [(prompt, [c[:-1] for c in those]) for prompt, those in groups.items()]
+    found = read_branches(backbone, to_read, model.device)
+    distinct = [completion for those in groups.values() for completion in those]
+    at: list[tuple[int, int]] = []
+    for (prompt, those), places in zip(groups.items(), found.places, strict=True):
+        for completion, (place, begin) in zip(those, places, strict=True):
+            at.append((place, len(prompt) - 1))
+            at += [(place, begin + i) for i in range(len(completion) - 1)]
+    rows, columns = torch.tensor(at, device=model.device).unbind(dim=1)
+    targets = torch.tensor([t for c in distinct for t in c], device=model.device)
+    logp = _token_logp(head, found.hidden[rows, columns], targets, chunk)
+    row, step = _places(distinct, model.device)
+    once = _collect(logp, row, step, distinct)
+    keys = [(prompt, completion) for prompt, those in groups.items() for completion in those]
+    number = {key: i for i, key in enumerate(keys)}
+    back = torch.tensor([number[key] for key in wanted], device=model.device)
+    return LogProbs(once.per_token[back], once.tokens[back])
 
 
 def seq2seq_logprobs(

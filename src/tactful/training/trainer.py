@@ -13,11 +13,12 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
+import numpy as np
 import torch
 import transformers
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from tactful.config import Config
@@ -28,7 +29,18 @@ from tactful.training.alarms import Alarm, Alarms, Foreign, alarms_of
 from tactful.training.checkpoints import latest, seal
 from tactful.training.game import Game, Round
 from tactful.training.policy import Policy
-from tactful.training.units import Objective, Tokens, Unit, losses, pack
+from tactful.training.units import (
+    Objective,
+    Tokens,
+    Unit,
+    losses,
+    pack,
+    read_units,
+    rewards,
+    write_units,
+)
+
+_BUFFER = "buffer-{rank}.json"
 
 Look = Callable[[Policy, int], Mapping[str, float]]
 """Judges the policy after so many steps; what it returns is logged as `eval_...`."""
@@ -50,12 +62,37 @@ class SROConfig(Config):
     """Tokens in one micro-batch: bounds memory, changes no result."""
     objective: Objective = Objective()
     alarms: Alarms = Alarms()
+    replay: Annotated[float, Field(ge=0)] = 0.0
+    """Units of earlier steps that are trained on again, for each new one: an update is about as
+    dear as the samples it needs, so they may serve more than once."""
+    remembered: Annotated[int, Field(ge=1)] = 512
+    """How many units of earlier steps are kept for that."""
     look_every: Annotated[int, Field(ge=0)] = 0
+    patience: Annotated[int | None, Field(ge=1)] = None
+    """Looks without a better `joint` after which the run ends."""
+    best: bool = False
+    """End with the weights that looked best, instead of the last. Needs `save_every` to be a
+    multiple of `look_every`, as only what was kept can be gone back to."""
     save_every: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 10
     keep: Annotated[int, Field(ge=2)] = 2
     """How many checkpoints stay on disk; one of two may be half written when a run is killed."""
+    report_to: tuple[str, ...] = ()
+    """Where transformers also sends the log: tensorboard, trackio, wandb and so on."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.best and (not self.look_every or not self.save_every):
+            raise ValueError("best needs look_every and save_every")
+        if self.best and self.save_every % self.look_every:
+            raise ValueError(
+                f"best needs save_every ({self.save_every}) to be a multiple of look_every "
+                f"({self.look_every})"
+            )
+        if self.patience and not self.look_every:
+            raise ValueError("patience needs look_every: who never looks cannot lose it")
+        return self
 
 
 class SROTrainer(transformers.Trainer):
@@ -78,7 +115,6 @@ class SROTrainer(transformers.Trainer):
         foreign: Foreign | None = None,
         prompt: Callable[[str], Prompt] = trained,
         callbacks: list[transformers.TrainerCallback] | None = None,
-        report_to: str | list[str] = "none",
         quiet: bool = True,
     ) -> None:
         _check_rows(train_dataset, playing=game is not None)
@@ -89,9 +125,11 @@ class SROTrainer(transformers.Trainer):
         self.alarmed = alarmed
         self.foreign = foreign
         self._seen: list[Round] = []
+        self._noted: dict[str, list[float]] = {}
+        self._buffer: list[Unit] = []
         super().__init__(
             model=policy,
-            args=_arguments(config, Path(output_dir), report_to, look is not None, quiet),
+            args=_arguments(config, Path(output_dir), look is not None, quiet),
             train_dataset=train_dataset,
             # `look` brings its own texts; Trainer only wants to see that there are some.
             eval_dataset=[] if look is not None else None,
@@ -100,6 +138,8 @@ class SROTrainer(transformers.Trainer):
         )
         # Whoever wants lines reads the log history; nothing is printed behind a caller's back.
         self.remove_callback(transformers.PrinterCallback)
+        if config.patience is not None and look is not None:
+            self.add_callback(transformers.EarlyStoppingCallback(config.patience))
 
     # --- a step -----------------------------------------------------------------------------
 
@@ -134,7 +174,17 @@ class SROTrainer(transformers.Trainer):
                 )
             else:
                 to_play.append(source)
-        return units + (self._play(to_play) if to_play else [])
+        return units + (self._again(self._play(to_play)) if to_play else [])
+
+    def _again(self, units: list[Unit]) -> list[Unit]:
+        """These, and some of earlier steps."""
+        wanted = int(self.settings.replay * len(units))
+        random = np.random.default_rng([self.settings.seed, self.state.global_step])
+        old = random.permutation(len(self._buffer))[:wanted].tolist()
+        again = [self._buffer[i] for i in old]
+        if self.settings.replay:
+            self._buffer = [*self._buffer, *units][-self.settings.remembered :]
+        return units + again
 
     def _play(self, sources: Sequence[str]) -> list[Unit]:
         assert self.game is not None
@@ -173,7 +223,13 @@ class SROTrainer(transformers.Trainer):
         if compares and self.settings.objective.needs_reference:
             with torch.no_grad(), self._policy.as_reference():
                 reference = self._policy(prompts, completions).total
-        return losses(units, model(prompts, completions), reference, self.settings.objective)
+        said = model(prompts, completions)
+        if reference is not None:
+            for name, values in rewards(
+                units, said, reference, self.settings.objective.beta
+            ).items():
+                self._noted.setdefault(name, []).extend(values)
+        return losses(units, said, reference, self.settings.objective)
 
     @property
     def _policy(self) -> Policy:
@@ -203,6 +259,9 @@ class SROTrainer(transformers.Trainer):
             for name in names:
                 values = [metrics[name] for metrics in seen if name in metrics]
                 logs[f"play/{name}"] = sum(values) / len(values)
+        if "loss" in logs:
+            logs |= {name: sum(values) / len(values) for name, values in self._noted.items()}
+            self._noted.clear()
         super().log(logs, *args, **kwargs)
 
     def _listen(self) -> None:
@@ -222,6 +281,9 @@ class SROTrainer(transformers.Trainer):
         folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(*args, **kwargs)
+            if self.settings.replay:
+                rank = self.args.process_index
+                write_units(self._buffer, folder / _BUFFER.format(rank=rank))
             if self.is_world_process_zero():
                 seal(folder)
         except OSError as error:
@@ -234,6 +296,9 @@ class SROTrainer(transformers.Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._policy.load_weights(Path(resume_from_checkpoint))
+        if self.settings.replay:
+            name = _BUFFER.format(rank=self.args.process_index)
+            self._buffer = read_units(Path(resume_from_checkpoint) / name)
 
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
@@ -275,7 +340,7 @@ class StopOnSignal(transformers.TrainerCallback):
 
 
 def _arguments(
-    config: SROConfig, folder: Path, report_to: str | list[str], looks: bool, quiet: bool
+    config: SROConfig, folder: Path, looks: bool, quiet: bool
 ) -> transformers.TrainingArguments:
     looks = looks and config.look_every > 0
     saves = config.save_every > 0
@@ -300,7 +365,10 @@ def _arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=quiet,
-        report_to=report_to,
+        report_to=list(config.report_to) or "none",
+        load_best_model_at_end=looks and (config.best or config.patience is not None),
+        metric_for_best_model="eval_joint" if looks else None,
+        greater_is_better=True if looks else None,
         use_cpu=not torch.cuda.is_available(),
     )
 

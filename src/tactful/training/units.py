@@ -6,8 +6,10 @@ memory does not depend on how many sources a step has, and little is padded.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -79,21 +81,48 @@ class Unit:
 def pack(units: Sequence[Unit], budget: int) -> list[list[Unit]]:
     """Micro-batches of at most `budget` tokens, padding included; longest first.
 
-    A batch that does not fit into memory then fails at once. A unit above the budget stands alone.
+    A batch that does not fit into memory then fails at once. Units of one prompt stay together,
+    as they are read in one row; what is above the budget stands alone.
     """
+    alike: dict[tuple[int, ...], list[Unit]] = {}
+    for unit in units:
+        alike.setdefault(unit.first.prompt, []).append(unit)
 
-    def width(unit: Unit) -> int:
-        return max(map(len, unit.rows))
+    def width(prompt: tuple[int, ...]) -> int:
+        completions = {row.completion for unit in alike[prompt] for row in unit.rows}
+        return len(prompt) + sum(map(len, completions))
 
     packed: list[list[Unit]] = []
     rows = widest = 0
-    for unit in sorted(units, key=width, reverse=True):
-        if not packed or (rows + len(unit.rows)) * widest > budget:
+    for prompt in sorted(alike, key=width, reverse=True):
+        if not packed or (rows + 1) * widest > budget:
             packed.append([])
-            rows, widest = 0, width(unit)
-        packed[-1].append(unit)
-        rows += len(unit.rows)
+            rows, widest = 0, width(prompt)
+        packed[-1] += alike[prompt]
+        rows += 1
     return packed
+
+
+def write_units(units: Sequence[Unit], path: Path) -> None:
+    """Keep units for a run that goes on."""
+    path.write_text(json.dumps([asdict(unit) for unit in units]), encoding="utf-8")
+
+
+def read_units(path: Path) -> list[Unit]:
+    """Read what `write_units` kept."""
+
+    def tokens(found: dict[str, list[int]]) -> Tokens:
+        return Tokens(tuple(found["prompt"]), tuple(found["completion"]))
+
+    return [
+        Unit(
+            one["kind"],
+            tokens(one["first"]),
+            tokens(one["second"]) if one["second"] else None,
+            one["score"],
+        )
+        for one in json.loads(path.read_text("utf-8"))
+    ]
 
 
 def losses(
@@ -134,6 +163,41 @@ def losses(
             cost = cost + objective.anchor * score * objectives.nll(mean[first])
         costs = costs.index_put((torch.tensor(chosen, device=total.device),), cost)
     return costs
+
+
+def rewards(
+    units: Sequence[Unit], policy: LogProbs, reference: Tensor, beta: float
+) -> dict[str, list[float]]:
+    """What TRL logs of preferences, by its names, for every unit that was compared.
+
+    A reward is beta times how much likelier the policy finds a rewrite than the reference does;
+    `kl` is that gain, without beta, of what the policy itself wrote.
+    """
+    gains = (policy.total.detach() - reference).tolist()
+    said = policy.total.detach().tolist()
+    found: dict[str, list[float]] = {}
+
+    def note(**values: float) -> None:
+        for name, value in values.items():
+            found.setdefault(name.replace("__", "/"), []).append(value)
+
+    row = 0
+    for unit in units:
+        first = gains[row]
+        if unit.kind != "demonstration":
+            note(kl=first)
+        if unit.kind == "pair":
+            second = gains[row + 1]
+            note(
+                rewards__chosen=beta * first,
+                rewards__rejected=beta * second,
+                rewards__margins=beta * (first - second),
+                rewards__accuracies=float(first > second),
+                logps__chosen=said[row],
+                logps__rejected=said[row + 1],
+            )
+        row += len(unit.rows)
+    return found
 
 
 def _pair_loss(
