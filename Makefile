@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install format check test test-all bench results build clean
+.PHONY: help demo install format check test test-all bench bench-training results build clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"tactful needs Python 3.11 or newer, this is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
@@ -46,6 +46,9 @@ test-all: $(READY) ## also the slow tests and those that need fetched models
 bench: $(READY) ## measure speed; prints tables
 	$(BIN)/python benchmarks/screener_speed.py
 	$(BIN)/python benchmarks/judge_speed.py
+
+bench-training: $(READY) ## measure training against others; ARGS="-o FILE", --quick, --full
+	$(BIN)/python benchmarks/training_speed.py $(ARGS)
 
 results: $(READY) ## the README's results tables: DATA=folder [JUDGE=final] [SUPERVISED=adapter]
 	$(BIN)/python benchmarks/tables.py --judge $(JUDGE) $(if $(SUPERVISED),--supervised "$(SUPERVISED)") \

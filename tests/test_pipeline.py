@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tactful import pipeline
+from tactful.config import validate
 from tactful.corpora.piles import own_corpus
-from tactful.errors import DataError
+from tactful.errors import ConfigError, DataError, InterruptedRunError
 from tactful.evaluation.base import Scores
-from tactful.pipeline import Looker, TrainRecipe, WarmRecipe, texts_of, train, warm_up
-from tactful.training.game import Gate
+from tactful.pipeline import (
+    Followers,
+    Looker,
+    TrainRecipe,
+    WarmRecipe,
+    gates_of,
+    texts_of,
+    train,
+    warm_up,
+)
+from tactful.training.game import Gate, as_follower
 from tactful.training.policy import Policy
 from tests.evaluation.fake_judge import RuleJudge
+from tests.fakes import KeywordScreener
+from tests.scorers.test_http import Server
 from tests.tiny import tiny_causal_lm
 
 TOXIC = [
@@ -87,19 +106,116 @@ def test_the_game_leaves_a_run_folder(small: dict[str, object], tmp_path: Path) 
     assert set(found) >= {"data", "joint", "style", "meaning", "fluency", "copies", "empty"}
     assert sorted(p.name for p in out.iterdir()) == [
         "adapter",
+        "alarms.jsonl",
         "checkpoint-2",
         "checkpoint-4",
         "metrics.jsonl",
         "recipe.yaml",
+        "report.html",
+        "run.json",
+        "samples.jsonl",
     ]
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "eval_joint" in line] == [2, 4]
     assert all("play/passed/any" in line for line in lines if "loss" in line)
     assert seen == [line["step"] for line in lines]
-    before = (out / "adapter" / "adapter_model.safetensors").read_bytes()
+    samples = read_lines(out / "samples.jsonl")
+    assert [row["step"] for row in samples] == [2, 2, 2, 4, 4, 4]
+    assert [row["source"] for row in samples[:3]] == TOXIC[::2]
+    # A tiny random model runs into the length limit at every step.
+    assert {row["step"] for row in read_lines(out / "alarms.jsonl")} == {1, 2, 3, 4}
+    about = json.loads((out / "run.json").read_text())
+    assert about["result"] == {"step": 4, **{n: v for n, v in found.items() if n != "data"}}
+    assert (about["judge"], about["data"], about["texts"]) == ("rule@test", found["data"], 6)
+    assert found["data"] in (out / "adapter" / "README.md").read_text()
+    before = kept(out)
     again = train(recipe, out)
-    assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == before
+    assert kept(out) == before
     assert again == found
+    assert (out / "checkpoint-4").exists()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def kept(out: Path) -> dict[str, Any]:
+    """What must not depend on how often a run was stopped; times are not compared."""
+    files = ("adapter/adapter_model.safetensors", "samples.jsonl", "alarms.jsonl")
+    metrics = read_lines(out / "metrics.jsonl")
+    told = [line for line in metrics if "train_runtime" not in line]
+    return {"metrics": told, **{name: (out / name).read_bytes() for name in files}}
+
+
+def test_a_killed_run_leaves_what_an_unbroken_one_does(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    """What was written after the last checkpoint is written again, and stands there once."""
+    recipe = TrainRecipe.model_validate(
+        {
+            **small,
+            "play": {"samples": 2},
+            "train": {"steps": 4, "batch": 2, "save_every": 2, "look_every": 1, "log_every": 1},
+        }
+    )
+    out = tmp_path / "run"
+    train(recipe, out)
+    unbroken = kept(out)
+    # As if it had been killed before the second checkpoint was whole.
+    shutil.rmtree(out / "checkpoint-4")
+    shutil.rmtree(out / "adapter")
+    train(recipe, out)
+    assert kept(out) == unbroken
+    # From the start, because that is asked for.
+    train(recipe, out, resume="never")
+    assert kept(out) == unbroken
+
+
+def test_a_stopped_run_can_be_looked_at(small: dict[str, object], tmp_path: Path) -> None:
+    """The page says how far it came; there is no adapter and so no card."""
+    train_config = {"steps": 4, "batch": 2, "look_every": 2, "log_every": 1}
+    recipe = TrainRecipe.model_validate({**small, "train": train_config})
+
+    def stop_after_2(line: Mapping[str, float]) -> None:
+        if line["step"] == 2 and "eval_joint" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # What comes while a step is looked at ends the next one.
+    with pytest.raises(InterruptedRunError, match="checkpoint-3"):
+        train(recipe, tmp_path / "run", told=stop_after_2)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "not finished: the last line is of step 3 of 4" in page
+    assert "After step 2</th>" in page
+    assert not (tmp_path / "run" / "adapter").exists()
+    train(recipe, tmp_path / "run")
+    assert "finished, 4 steps" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_best_weights_are_told_by_their_step(
+    small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judge that likes the first look best: the result is of step 1, samples stand there once."""
+
+    class Tires(RuleJudge):
+        def score(self, sources, rewrites, references=None):  # type: ignore[no-untyped-def]
+            scores = super().score(sources, rewrites)
+            fall = np.full(len(rewrites), 0.9 ** len(self.asked))
+            return Scores(fall, fall, scores.fluency)
+
+    judge = Tires()
+    monkeypatch.setattr(pipeline, "load_judge", lambda name: judge)
+    every_step = {"look_every": 1, "save_every": 1, "log_every": 1}
+    train_config = {"steps": 3, "batch": 2, "best": True, **every_step}
+    recipe = TrainRecipe.model_validate({**small, "train": train_config})
+    train(recipe, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["result"]["step"] == 1
+    steps = [row["step"] for row in read_lines(tmp_path / "run" / "samples.jsonl")]
+    assert steps == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    before = kept(tmp_path / "run")
+    # Nothing is left to do, and the best weights are still the ones that are kept.
+    train(recipe, tmp_path / "run")
+    assert kept(tmp_path / "run") == before
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["result"]["step"] == 1
 
 
 def test_a_warm_start_becomes_the_reference(small: dict[str, object], tmp_path: Path) -> None:
@@ -150,6 +266,150 @@ def test_nothing_to_train_on_is_told(small: dict[str, object], tmp_path: Path) -
         train(recipe, tmp_path / "run")
 
 
+def test_a_pile_without_toxic_texts_is_told(small: dict[str, object], tmp_path: Path) -> None:
+    """Nothing to rewrite is an error before anything is made; little of it is said."""
+    folder = Path(small["data"]["dir"])  # type: ignore[index]
+    shutil.copy(folder / "neutral.jsonl", folder / "toxic.jsonl")
+    recipe = TrainRecipe.model_validate({**small, "train": {"steps": 1, "batch": 2}})
+    with pytest.raises(
+        DataError, match=r"none of the 6 texts is toxic by the screener linear@.*data\.toxic"
+    ):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    texts = [f"the train leaves at {hour} today" for hour in range(10)] + ["you idiot"]
+    rows = [{"text": text, "source": "mild", "fold": fold} for text in texts for fold in (0, 9)]
+    (folder / "toxic.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+    train(recipe, tmp_path / "run", say=said.append)
+    assert "WARNING only 1 of 11 texts (9.1%) are toxic by the screener" in said[0]
+
+
+# --- followers ------------------------------------------------------------------------------
+
+_ALONE: dict[str, Any] = {"similarity": None, "shape": False}
+
+
+def _one_too_many(sources: Sequence[str], rewrites: Sequence[str]) -> np.ndarray:
+    return np.ones(len(rewrites) + 1)
+
+
+def _likes_madly(sources: Sequence[str], rewrites: Sequence[str]) -> np.ndarray:
+    return np.full(len(rewrites), np.nan)
+
+
+def _own(**calls: str) -> Followers:
+    also = [{"name": name, "call": call, "threshold": 0.25} for name, call in calls.items()]
+    return Followers.model_validate({**_ALONE, "also": also})
+
+
+def test_a_follower_may_be_the_users_own() -> None:
+    """It stands behind ours, under its name, with its threshold."""
+    style, mine = gates_of(_own(mine="tests.test_pipeline:_likes_anything"))
+    assert (style.name, mine.name, mine.threshold) == ("style", "mine", 0.25)
+    assert mine.follower(["a"], ["b"]).tolist() == [1.0]
+
+
+def test_a_server_may_be_a_follower(
+    small: dict[str, object],
+    tmp_path: Path,
+    socket_enabled: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked once before, then about every sample; one that is down is told at once."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(pipeline, "gates_of", gates_of)
+    server = Server()
+    server.reply = lambda asked: (200, {"scores": [0.5] * len(asked["rewrites"])})
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    recipe = TrainRecipe.model_validate(
+        {
+            **small,
+            "play": {"samples": 2},
+            "train": {"steps": 1, "batch": 2, "log_every": 1},
+            "followers": _own(far=server.url),
+        }
+    )
+    train(recipe, tmp_path / "run")
+    server.http.shutdown()
+    server.http.server_close()
+    thread.join()
+    assert [len(asked["rewrites"]) for asked in server.asked] == [1, 4]
+    [line] = [row for row in read_lines(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
+    assert (line["play/passed/far"], line["play/score/far"]) == (1.0, 0.5)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(ConfigError, match=r"far: http://127.* was not reached"):
+        train(recipe, tmp_path / "other")
+
+
+def test_all_faults_of_own_followers_are_told_before_training(
+    small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is asked once: not there, no such name, a score too many, no number."""
+    monkeypatch.setattr(pipeline, "gates_of", gates_of)
+    here = "tests.test_pipeline"
+    followers = _own(
+        gone="no_such_module:score",
+        fine=f"{here}:_likes_anything",
+        lost=f"{here}:no_such_name",
+        data=f"{here}:TOXIC",
+        many=f"{here}:_one_too_many",
+        mad=f"{here}:_likes_madly",
+    )
+    recipe = TrainRecipe.model_validate({**small, "followers": followers})
+    with pytest.raises(ConfigError) as caught:
+        train(recipe, tmp_path / "run")
+    told = str(caught.value).splitlines()
+    assert len(told) == 6
+    for line, words in zip(
+        told[1:],
+        ["gone: there is no module", "lost: ", "data: ", "asked about 1 rewrites", "gave nan"],
+        strict=True,
+    ):
+        assert words in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("also", "told"),
+    [
+        ([("style", "a:b", 0.5)], "the name 'style' is taken"),
+        ([("mine", "a:b", 0.5), ("mine", "a:c", 0.5)], "the name 'mine' is taken"),
+        ([("all", "a:b", 0.5)], "the name 'all' is taken"),
+        ([("mine", "just words", 0.5)], "write package.module:callable, or http"),
+        ([("mine", "a:b", 1.5)], "less than or equal to 1"),
+        ([("a/b", "a:b", 0.5)], "should match pattern"),
+    ],
+)
+def test_a_follower_that_makes_no_sense_is_told_by_the_recipe(
+    small: dict[str, object], also: list[tuple[str, str, float]], told: str
+) -> None:
+    rows = [dict(zip(("name", "call", "threshold"), row, strict=True)) for row in also]
+    with pytest.raises(ConfigError, match=told):
+        validate({**small, "followers": {"also": rows}}, TrainRecipe, name="a.yaml")
+
+
+def test_the_style_gate_may_ask_another_screener(tmp_path: Path) -> None:
+    """Its thresholds come with it."""
+    shutil.copytree(str(resources.files("tactful") / "assets" / "screener"), tmp_path / "mine")
+    settings = json.loads((tmp_path / "mine" / "screener.json").read_text())
+    settings["thresholds"] |= {"passing": 0.125, "act": 0.5}
+    (tmp_path / "mine" / "screener.json").write_text(json.dumps(settings))
+    [style] = gates_of(Followers(**_ALONE, screener=tmp_path / "mine"))
+    assert style.threshold == 0.875
+    [style] = gates_of(Followers(**_ALONE, screener=tmp_path / "mine", style=0.75))
+    assert style.threshold == 0.75
+
+
+def test_a_screener_is_a_follower_of_rewrites_alone() -> None:
+    """1 - toxicity, whatever the source is."""
+    follower = as_follower(KeywordScreener({"idiot": 0.75}))
+    assert follower(["you idiot", "fine"], ["you", "you idiot"]).tolist() == [1.0, 0.25]
+
+
+# --- looking --------------------------------------------------------------------------------
+
+
 def test_a_look_judges_greedy_answers(small: dict[str, object]) -> None:
     """The same dev texts each time, and the means of what the judge says of them."""
 
@@ -159,9 +419,12 @@ def test_a_look_judges_greedy_answers(small: dict[str, object]) -> None:
             return Scores(half, half, half)
 
     policy = Policy.load(str(small["base"]))
-    look = Looker(Half(), ["you idiot", "what a stupid plan"])
+    seen: dict[int, list[tuple[str, str]]] = {}
+    look = Looker(Half(), ["you idiot", "what a stupid plan"], seen.__setitem__)
     first, second = look(policy, 0), look(policy, 1)
     assert first == second
+    assert [source for source, _ in seen[0]] == ["you idiot", "what a stupid plan"]
+    assert seen[0] == seen[1]
     assert (first["joint"], first["style"]) == (0.125, 0.5)
 
 

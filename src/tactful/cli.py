@@ -387,6 +387,49 @@ def train(
 
 
 @app.command()
+def export(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|ADAPTER", help="A run's folder, or the folder of a LoRA adapter."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder to write; new, or empty.")
+    ],
+    format: Annotated[
+        str,
+        typer.Option(
+            help="merged: plain weights. gguf: the base's GGUF file and a LoRA file for llama.cpp "
+            "(extra gguf). ct2: CTranslate2 (extra ct2)."
+        ),
+    ],
+    base: Annotated[
+        str,
+        typer.Option(help="What it was trained on: 'base', a local folder, or org/name@revision."),
+    ] = "base",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The parity report as one JSON object.")
+    ] = False,
+) -> None:
+    """Write a trained rewriter for other engines, checked token by token against torch.
+
+    An export that answers otherwise than the trained model exits with 1 and stays FOLDER.part.
+    """
+    from tactful.exporting import FORMATS
+    from tactful.exporting import export as write
+
+    _one_of(format, FORMATS, "--format")
+    _quiet_libraries()
+    parity = write(run, format, output, base=base, say=_say)
+    if as_json:
+        _print_json(parity.model_dump(mode="json"))
+    else:
+        _print(parity.render())
+        _say(f"wrote {output}")
+
+
+@app.command()
 def taste(
     recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/taste.yaml.")],
     output: RunFolder,

@@ -23,6 +23,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -556,3 +557,8 @@ EMBEDDED: dict[str, Embedded] = {
     ),
 }
 """The models that `tactful` uses unless told otherwise, by the names that `resolve` knows."""
+
+
+def shipped(name: str) -> Path:
+    """A folder of weights that the package itself brings."""
+    return Path(str(resources.files("tactful") / "assets" / name))

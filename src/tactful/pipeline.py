@@ -8,46 +8,59 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import transformers
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+import tactful
 from tactful.config import Config, dump_recipe, load_recipe
 from tactful.corpora.piles import Example, Pile, read_piles
-from tactful.errors import DataError, InterruptedRunError
+from tactful.errors import ConfigError, DataError, InterruptedRunError, TactfulError
 from tactful.evaluation.base import Judge
 from tactful.evaluation.checks import drops_predicate
 from tactful.evaluation.judges import load_judge
 from tactful.prompts import trained
+from tactful.rewriting.candidates import Deletion
 from tactful.rewriting.gates import text_gates
 from tactful.rewriting.language import why_not_english
+from tactful.rewriting.replace import Replacement
 from tactful.rewriting.rewriter import Rewriter
 from tactful.rollouts.base import Request, Sampling
+from tactful.rollouts.local import LocalBackend
+from tactful.run_folder import ADAPTER, RECIPE, RunFolder
+from tactful.run_report import report_run
+from tactful.scorers.custom import custom_scorer, is_call
 from tactful.scorers.fluency import LikelihoodFluency
 from tactful.scorers.similarity import MiniLMSimilarity
 from tactful.scorers.taste import Taste
+from tactful.screeners.base import Screener
 from tactful.screeners.linear import LinearScreener
+from tactful.training.alarms import Alarm
 from tactful.training.checkpoints import latest, to_resume
-from tactful.training.game import Game, Gate, Play, budget
+from tactful.training.game import Game, Gate, Play, as_follower, ask, budget
 from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer, StopOnSignal
 from tactful.training.warm import WarmConfig, build_warm_start, statistics
 from tactful.training.warm_found import Demonstration
 
-ADAPTER = "adapter"
-METRICS = "metrics.jsonl"
 DEMONSTRATIONS = "demonstrations.jsonl"
+_STATE = "trainer_state.json"
 _SEARCH_CHUNK = 256
+# Below this share of toxic texts a pile is more likely the wrong one than a mild one.
+_FEW = 0.1
 Say = Callable[[str], None]
 """Takes a line for a person."""
 Told = Callable[[Mapping[str, float]], None]
 """Takes every line that is logged."""
+Keep = Callable[[int, list[tuple[str, str]]], None]
+"""Takes the sources and rewrites of a look, and after which step it was."""
 
 
 class Piles(Config):
@@ -64,11 +77,31 @@ class Piles(Config):
     """Words; a long text is better rewritten sentence by sentence."""
 
 
+class Custom(Config):
+    """A follower of the user's own."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+    """As the log calls it."""
+    call: str
+    """`package.module:callable` that takes sources and rewrites and gives scores, or the address of
+    a server that does (`tactful.scorers.http`)."""
+    threshold: Annotated[float, Field(ge=0, le=1)]
+
+    @field_validator("call")
+    @classmethod
+    def _can_be_called(cls, call: str) -> str:
+        if not is_call(call):
+            raise ValueError("write package.module:callable, or http://... or https://...")
+        return call
+
+
 class Followers(Config):
     """The gates of the game and what they let pass; none where there is no number."""
 
     style: Annotated[float | None, Field(ge=0, le=1)] = None
     """1 - toxicity; by default what the screener itself calls passing."""
+    screener: Path | None = None
+    """Whose toxicity: the folder of a linear screener, by default the one that is shipped."""
     similarity: Annotated[float | None, Field(ge=0, le=1)] = 0.55
     taste: Annotated[float | None, Field(ge=0, le=1)] = None
     """Whether it reads as a person's rewrite, by what `tactful taste` left in `taste_from`."""
@@ -78,6 +111,17 @@ class Followers(Config):
     """Likelihood a token against the source's, by the bare base."""
     shape: bool = True
     """Length, repetition, chatter, and what must be kept (numbers, links, names of people)."""
+    also: tuple[Custom, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        # The log has these names for what is not one gate's.
+        taken = {"all", "unfinished", *type(self).model_fields}
+        for custom in self.also:
+            if custom.name in taken:
+                raise ValueError(f"also: the name {custom.name!r} is taken; choose another one")
+            taken.add(custom.name)
+        return self
 
 
 class Look(Config):
@@ -127,7 +171,8 @@ def warm_up(
 ) -> dict[str, Any]:
     """Make demonstrations from two unpaired piles and learn them; leaves an adapter in `out`."""
     toxic = read_piles(recipe.data.dir, recipe.data.toxic)
-    look = _looker(recipe.look, toxic, recipe.data)
+    folder = RunFolder(out)
+    look = _looker(recipe.look, toxic, recipe.data, folder)
     out.mkdir(parents=True, exist_ok=True)
     shown = _kept_demonstrations(recipe, out)
     if shown is None:
@@ -139,11 +184,9 @@ def warm_up(
     rows = [{"prompt": d.source, "completion": d.completion} for d in shown]
     policy = Policy.load(recipe.base, lora=recipe.lora, seed=recipe.seed)
     trainer = SROTrainer(
-        policy, recipe.train, rows, out, look=look, callbacks=[_Metrics(out, told)]
+        policy, recipe.train, rows, out, look=look, callbacks=[_Metrics(folder, told)]
     )
-    _run(trainer, out, resume)
-    policy.save(out / ADAPTER)
-    return {"data": fingerprint(rows), **look(policy, trainer.state.global_step)}
+    return _run(trainer, policy, look, folder, rows, resume)
 
 
 def _demonstrations(recipe: WarmRecipe, toxic: Sequence[Example], say: Say) -> list[Demonstration]:
@@ -171,14 +214,14 @@ def _keep_demonstrations(shown: Sequence[Demonstration], recipe: WarmRecipe, out
     part.write_text("".join(json.dumps(asdict(d)) + "\n" for d in shown), encoding="utf-8")
     part.replace(out / DEMONSTRATIONS)
     # Last, as it vouches for the others.
-    dump_recipe(recipe, out / "recipe.yaml")
+    dump_recipe(recipe, out / RECIPE)
 
 
 def _kept_demonstrations(recipe: WarmRecipe, out: Path) -> list[Demonstration] | None:
     path = out / DEMONSTRATIONS
-    if not path.exists() or not (out / "recipe.yaml").exists():
+    if not path.exists() or not (out / RECIPE).exists():
         return None
-    if load_recipe(out / "recipe.yaml", WarmRecipe) != recipe:
+    if load_recipe(out / RECIPE, WarmRecipe) != recipe:
         return None
     return [Demonstration(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
 
@@ -202,7 +245,14 @@ def _search(say: Say) -> Callable[[list[str]], list[str | None]]:
     """The product's own search, as a maker of pseudo-pairs: None where nothing passed."""
 
     def rewrite(texts: list[str]) -> list[str | None]:
-        rewriter = Rewriter.load()
+        screener = LinearScreener.load()
+        # Taste is learned from what this leads to, so likelihood has to do.
+        rewriter = Rewriter(
+            screener,
+            MiniLMSimilarity.load(),
+            [Replacement(screener), Deletion(screener)],
+            fluency=LikelihoodFluency(LocalBackend.load()),
+        )
         found: list[str | None] = []
         for start in range(0, len(texts), _SEARCH_CHUNK):
             answers = rewriter.rewrite_many(texts[start : start + _SEARCH_CHUNK])
@@ -228,13 +278,25 @@ def train(
         raise DataError(
             f"no toxic texts of at most {recipe.data.longest} words in folds {recipe.data.folds}"
         )
-    look = _looker(recipe.look, examples, recipe.data)
+    _require_toxic(
+        [row["text"] for row in rows], LinearScreener.load(recipe.followers.screener), say
+    )
+    folder = RunFolder(out)
+    look = _looker(recipe.look, examples, recipe.data, folder)
+    # Before the policy: a follower that cannot be asked should be told in seconds.
+    gates = gates_of(recipe.followers)
     policy = Policy.load(
         recipe.base, adapter=recipe.warm_start, lora=recipe.lora, seed=recipe.train.seed
     )
-    game = Game(policy.backend(), gates_of(recipe.followers), recipe.play, seed=recipe.train.seed)
+    game = Game(policy.backend(), gates, recipe.play, seed=recipe.train.seed)
     out.mkdir(parents=True, exist_ok=True)
-    dump_recipe(recipe, out / "recipe.yaml")
+    dump_recipe(recipe, out / RECIPE)
+
+    def alarmed(alarm: Alarm) -> None:
+        say(f"ALARM {alarm}")
+        if trainer.is_world_process_zero():
+            folder.alarm(trainer.state.global_step, alarm)
+
     trainer = SROTrainer(
         policy,
         recipe.train,
@@ -242,13 +304,29 @@ def train(
         out,
         game=game,
         look=look,
-        alarmed=lambda alarm: say(f"ALARM {alarm}"),
+        alarmed=alarmed,
         foreign=lambda text: bool(why_not_english(text)),
-        callbacks=[_Metrics(out, told)],
+        callbacks=[_Metrics(folder, told)],
     )
-    _run(trainer, out, resume)
-    policy.save(out / ADAPTER)
-    return {"data": fingerprint(rows), **look(policy, trainer.state.global_step)}
+    return _run(trainer, policy, look, folder, rows, resume)
+
+
+def _require_toxic(texts: Sequence[str], screener: Screener, say: Say) -> None:
+    """A pile of clean texts teaches nothing: every copy passes, and the run would look fine."""
+    act = screener.thresholds.act
+    toxic = int((screener.toxicity(texts) >= act).sum())
+    if not toxic:
+        raise DataError(
+            f"none of the {len(texts):,} texts is toxic by the screener {screener.name} "
+            f"({act:.2f} or above), so there is nothing to rewrite. Is data.toxic the toxic pile? "
+            "If its insults are of another kind, fit a screener to them with `tactful screener "
+            "fit` and name its folder in followers.screener."
+        )
+    if toxic < _FEW * len(texts):
+        say(
+            f"WARNING only {toxic:,} of {len(texts):,} texts ({toxic / len(texts):.1%}) are toxic by "
+            f"the screener {screener.name}; the game learns little from the others"
+        )
 
 
 def texts_of(
@@ -273,40 +351,102 @@ def fingerprint(rows: Sequence[Mapping[str, str]]) -> str:
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
 
 
-def _looker(look: Look, toxic: Sequence[Example], piles: Piles) -> Looker:
+def _looker(look: Look, toxic: Sequence[Example], piles: Piles, folder: RunFolder) -> Looker:
     dev = texts_of(toxic, piles, piles.dev_folds, piles.dev_sources)
     if not dev:
         raise DataError(f"no toxic texts to look at in folds {piles.dev_folds}")
     spread = dev[:: max(1, len(dev) // look.rows)][: look.rows]
-    return Looker(load_judge(look.judge), spread)
+    return Looker(load_judge(look.judge), spread, folder.look)
 
 
-def _run(trainer: SROTrainer, out: Path, resume: str) -> None:
-    """Train from the checkpoint that is asked for; a signal ends it with a checkpoint."""
+def _run(
+    trainer: SROTrainer,
+    policy: Policy,
+    look: Looker,
+    folder: RunFolder,
+    rows: Sequence[Mapping[str, str]],
+    resume: str,
+) -> dict[str, Any]:
+    """Train from the checkpoint that is asked for and leave adapter, last look and report.
+
+    A signal ends it with a checkpoint, and a report of what there is.
+    """
+    out = folder.path
     checkpoint = to_resume(out, resume)
+    about = {
+        "version": tactful.__version__,
+        "policy": policy.name,
+        "data": fingerprint(rows),
+        "texts": len(rows),
+        "judge": look.judge.signature,
+        "looked_at": len(look.sources),
+    }
+    first = trainer.is_world_process_zero()
+    if first:
+        folder.cut_back(_step_of(checkpoint) if checkpoint else 0)
+        folder.about(**about)
+    else:
+        # Of several processes one writes what is read afterwards.
+        look.keep = None
     stop = StopOnSignal()
     trainer.add_callback(stop)
-    with stop:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint is None or not _is_last(checkpoint, trainer):
+        with stop:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    else:
+        # Trainer would take one step more.
+        trainer.state = transformers.TrainerState.load_from_json(str(checkpoint / _STATE))
+        best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+        policy.load_weights(Path(best or checkpoint))
     if stop.signal is not None:
+        if first:
+            report_run(out)
         raise InterruptedRunError(
             f"stopped on request; run the same command again and it goes on from {latest(out)}"
         )
+    policy.save(out / ADAPTER)
+    step = _kept_step(trainer)
+    found = look(policy, step)
+    if first:
+        folder.about(**about, result={"step": step, **found})
+        report_run(out)
+    return {"data": about["data"], **found}
+
+
+def _step_of(checkpoint: Path) -> int:
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    return int(state["global_step"])
+
+
+def _is_last(checkpoint: Path, trainer: SROTrainer) -> bool:
+    steps = trainer.args.max_steps
+    if steps <= 0:
+        steps = math.ceil(trainer.args.num_train_epochs * len(trainer.get_train_dataloader()))
+    return _step_of(checkpoint) >= steps
+
+
+def _kept_step(trainer: SROTrainer) -> int:
+    """After which step the weights were as they are now."""
+    state = trainer.state
+    best: int | None = None
+    if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
+        best = state.best_global_step
+    return state.global_step if best is None else best
 
 
 class _Metrics(transformers.TrainerCallback):
     """Every logged line goes into a file, which a plot or a person can read while it grows."""
 
-    def __init__(self, out: Path, told: Told) -> None:
-        self.file = out / METRICS
+    def __init__(self, folder: RunFolder, told: Told) -> None:
+        self.folder = folder
         self.told = told
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
     ) -> None:
         line = {"step": state.global_step, "of": state.max_steps, **(logs or {})}
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if state.is_world_process_zero:
+            self.folder.line(line)
         self.told(line)
 
 
@@ -314,12 +454,11 @@ class _Metrics(transformers.TrainerCallback):
 
 
 def gates_of(followers: Followers) -> list[Gate]:
-    """Screener, similarity, taste, likelihood and the rules of form: those that are wanted."""
-    from tactful.rollouts.local import LocalBackend
-
-    screener = LinearScreener.load()
+    """Screener, similarity, taste, likelihood, rules of form, the user's own: those wanted."""
+    own = _own_gates(followers.also)
+    screener = LinearScreener.load(followers.screener)
     passing = 1 - screener.thresholds.passing if followers.style is None else followers.style
-    gates = [Gate("style", lambda sources, rewrites: 1 - screener.toxicity(rewrites), passing)]
+    gates = [Gate("style", as_follower(screener), passing)]
     if followers.similarity is not None:
         gates.append(Gate("similarity", MiniLMSimilarity.load(), followers.similarity))
     if followers.taste is not None:
@@ -327,7 +466,22 @@ def gates_of(followers: Followers) -> list[Gate]:
     if followers.likelihood is not None:
         likely = LikelihoodFluency(LocalBackend.load())
         gates.append(Gate("likelihood", likely, followers.likelihood))
-    return gates + ([Gate("shape", _shape, 0.5)] if followers.shape else [])
+    return [*gates, *([Gate("shape", _shape, 0.5)] if followers.shape else []), *own]
+
+
+def _own_gates(also: Sequence[Custom]) -> list[Gate]:
+    """Each is asked once here, so that what is wrong with it is told before anything is trained."""
+    gates, faults = [], []
+    for custom in also:
+        try:
+            gate = Gate(custom.name, custom_scorer(custom.call), custom.threshold)
+            ask(gate, ["that is wrong"], ["that is wrong"])
+            gates.append(gate)
+        except TactfulError as error:
+            faults.append(f"{custom.name}: {error}")
+    if faults:
+        raise ConfigError("\n  ".join(["followers.also cannot be asked:", *faults]))
+    return gates
 
 
 def _shape(sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
@@ -344,15 +498,18 @@ def _shape(sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float6
 class Looker:
     """Greedy answers to the same dev texts each time, judged."""
 
-    def __init__(self, judge: Judge, sources: Sequence[str]) -> None:
+    def __init__(self, judge: Judge, sources: Sequence[str], keep: Keep | None = None) -> None:
         self.judge = judge
         self.sources = list(sources)
+        self.keep = keep
 
     def __call__(self, policy: Policy, step: int) -> dict[str, float]:
         training = policy.training
         policy.eval()
         rewrites = answer(policy, self.sources)
         policy.train(training)
+        if self.keep is not None:
+            self.keep(step, list(zip(self.sources, rewrites, strict=True)))
         scores = self.judge.score(self.sources, rewrites)
         return {
             "joint": float(scores.joint.mean()),

@@ -23,13 +23,23 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from tactful.config import Config
+from tactful.models import shipped
+from tactful.prompts import trained
 from tactful.records import Policy, Response, Rewrite, Status
-from tactful.rewriting.candidates import CandidateSource, Copy, Deletion, PromptedModel, strike
+from tactful.rewriting.candidates import (
+    CandidateSource,
+    Copy,
+    Deletion,
+    PromptedModel,
+    Together,
+    strike,
+)
 from tactful.rewriting.gates import text_gates, words
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.protect import peel
 from tactful.rewriting.replace import Replacement
 from tactful.rewriting.rerank import rank
+from tactful.rollouts.base import Sampling
 from tactful.scorers.base import Scorer
 from tactful.screeners.base import Screener
 from tactful.screeners.threats import Threat, find_threat
@@ -41,8 +51,9 @@ _FULL_LENGTH = 6
 # Sentences whose candidates are judged together.
 _GROUP = 16
 
-Method = Literal["replace", "prompt", "delete", "copy"]
-"""Where candidates come from; the last three are baselines to measure the first against."""
+Method = Literal["model", "replace", "prompt", "delete", "copy"]
+"""Where candidates come from: the trained model and the table of replacements, or the table alone.
+The last three are baselines to measure the others against."""
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -60,6 +71,10 @@ class RewriteConfig(Config):
     min_fluency: float = Field(
         default=0.1, ge=0, le=1, description="Least fluency relative to the source."
     )
+    samples: int = Field(default=6, ge=1, description="Rewrites that the model is asked for.")
+    temperature: float = Field(default=0.8, gt=0, description="How freely it writes.")
+    top_p: float = Field(default=0.95, gt=0, le=1, description="Likeliest words it chooses from.")
+    table: int = Field(default=12, ge=0, description="Rewrites from the table of replacements.")
     max_chars: int = Field(default=20_000, ge=1, description="Longer texts are not screened.")
 
 
@@ -118,33 +133,42 @@ class Rewriter:
         *,
         screener: Screener | None = None,
         config: RewriteConfig | None = None,
-        method: Method = "replace",
+        method: Method = "model",
+        adapter: Path | None = None,
     ) -> Rewriter:
         """The default rewriter, from weights that are on this machine; downloads nothing.
 
+        `adapter` is a folder that `tactful train` left, in place of the one that is shipped.
         Raises ModelsMissingError, which says how to get them, when they are not.
         """
         # Imported here: these bring torch, which `import tactful` must not.
         from tactful.rollouts.local import LocalBackend
-        from tactful.scorers.fluency import LikelihoodFluency
         from tactful.scorers.similarity import MiniLMSimilarity
+        from tactful.scorers.taste import Taste
         from tactful.screeners.linear import LinearScreener
 
         screener = screener or LinearScreener.load()
-        backend = LocalBackend.load(str(model))
-        sources: dict[Method, list[CandidateSource]] = {
-            "replace": [Replacement(screener), Deletion(screener)],
-            "prompt": [PromptedModel(backend)],
-            "delete": [Deletion(screener)],
-            "copy": [Copy()],
-        }
-        return cls(
-            screener,
-            MiniLMSimilarity.load(),
-            sources[method],
-            config,
-            fluency=LikelihoodFluency(backend),
-        )
+        config = config or RewriteConfig()
+
+        def written() -> CandidateSource:
+            backend = LocalBackend.load(str(model), adapter=adapter or shipped("rewriter"))
+            sampling = Sampling(config.samples, config.temperature, config.top_p)
+            return PromptedModel(backend, prompt=trained, sampling=sampling)
+
+        sources: list[CandidateSource]
+        match method:
+            case "model":
+                table = Replacement(screener, most=config.table)
+                sources = [Together(written(), table), Deletion(screener)]
+            case "replace":
+                sources = [Replacement(screener), Deletion(screener)]
+            case "prompt":
+                sources = [PromptedModel(LocalBackend.load(str(model)))]
+            case "delete":
+                sources = [Deletion(screener)]
+            case "copy":
+                sources = [Copy()]
+        return cls(screener, MiniLMSimilarity.load(), sources, config, fluency=Taste.load())
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ _NO_TEMPLATE = (
 
 
 class LocalBackend:
-    """A causal language model that answers requests in batches of up to `batch_size` rows."""
+    """A language model, causal or encoder-decoder, that answers requests in batches."""
 
     def __init__(self, model: Any, tokenizer: Any, name: str, *, batch_size: int = 32) -> None:
         self.model = model.eval()
@@ -65,7 +65,12 @@ class LocalBackend:
             batch_size: Rows in one pass: more is faster per text and takes more memory.
         """
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import (
+            AutoConfig,
+            AutoModelForCausalLM,
+            AutoModelForSeq2SeqLM,
+            AutoTokenizer,
+        )
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         files = resolve(name_or_path)
@@ -73,10 +78,12 @@ class LocalBackend:
         safe = {"trust_remote_code": False, "local_files_only": True}
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(files.folder, **safe)
-            model: Any = AutoModelForCausalLM.from_pretrained(
+            config = AutoConfig.from_pretrained(files.folder, **safe)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            model: Any = kind.from_pretrained(
                 files.folder, dtype=_torch_dtype(dtype, device), use_safetensors=True, **safe
             )
-        forget_habits(model)
+        tame(model)
         name = files.name
         if adapter is not None:
             model = _with_adapter(model, adapter)
@@ -109,6 +116,8 @@ class LocalBackend:
         """The mean log-probability of a text's tokens and of its end, in the order of the texts."""
         import torch
 
+        if self.model.config.is_encoder_decoder:
+            raise ConfigError(f"{self.name} is an encoder-decoder, which has no text of its own.")
         end = self._ends[0]
         rows = [[end, *encode_prompt(self.tokenizer, text, name=self.name), end] for text in texts]
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
@@ -157,6 +166,8 @@ class LocalBackend:
             # On the left, so that every row goes on where its prompt ends.
             input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
+        if self.model.config.is_encoder_decoder:
+            width = 1  # what is written stands by itself, behind the token that starts it
         stop_at = torch.tensor(limits, device=device) + width
         processors = []
         if sampling.temperature > 0:
@@ -180,6 +191,7 @@ class LocalBackend:
 
         return GenerationConfig(  # type: ignore[no-untyped-call]  # untyped upstream
             max_new_tokens=max_new_tokens,
+            decoder_start_token_id=self.model.generation_config.decoder_start_token_id,
             do_sample=False,  # the processor has drawn; the arg-max takes what it drew
             eos_token_id=self._ends,
             pad_token_id=self._ends[0],
@@ -277,17 +289,26 @@ def _uniform_draws(seeds: list[tuple[int, int]], length: int) -> Tensor:
     return torch.from_numpy(np.stack([stream.random(length) for stream in streams]))
 
 
-def forget_habits(model: Any) -> None:
-    """Keep of a model's own generation settings only when it stops.
+def tame(model: Any) -> None:
+    """Make a freshly loaded model do what is asked, and nothing dear besides.
 
-    transformers fills what a request leaves open from them: a repetition penalty, say, would
-    bend what is sampled without anybody having asked.
+    Of its own generation settings only when it stops is kept: transformers fills what a request
+    leaves open from them, and a repetition penalty, say, would bend what is sampled without anybody
+    having asked.
+
+    The states of the last positions are cut out of a prompt's. For such a piece, torch multiplies
+    by a frozen output layer in as many copies of it as there are rows: gigabytes, and most of the
+    time that a batch took.
     """
+    model.get_output_embeddings().register_forward_pre_hook(
+        lambda layer, given: (given[0].contiguous(), *given[1:])
+    )
     from transformers import GenerationConfig
 
-    ends = model.generation_config.eos_token_id
+    own = model.generation_config
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # untyped upstream
-        eos_token_id=ends
+        eos_token_id=own.eos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
     )
 
 
@@ -317,4 +338,5 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     if not (adapter / _ADAPTER).is_file():
         raise ConfigError(f"{adapter} holds no {_ADAPTER}, so it is not an adapter we can load.")
     with quiet_transformers():
-        return PeftModel.from_pretrained(model, str(adapter))
+        # In the base's own precision: in float32, every layer would turn its input over and back.
+        return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)

@@ -13,7 +13,6 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +25,7 @@ from torch import Tensor
 from tactful.branches import read_branches
 from tactful.config import Config
 from tactful.errors import CorruptFileError, DataError, TactfulError
-from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve
+from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve, shipped
 from tactful.prompts import trained
 
 _WEIGHTS, _SETTINGS = "taste.safetensors", "taste.json"
@@ -148,7 +147,7 @@ class Taste:
         """Read what `save` wrote, onto the base that it names; by default the one shipped."""
         from safetensors.torch import load_file
 
-        folder = folder or Path(str(resources.files("tactful") / "assets" / "taste"))
+        folder = folder or shipped("taste")
         try:
             settings = json.loads((folder / _SETTINGS).read_text("utf-8"))
             taste = _fresh(cls, TasteConfig(**settings), None)

@@ -20,6 +20,7 @@ from tactful.errors import DataError
 from tactful.prompts import trained
 from tactful.records import Prompt
 from tactful.rollouts.base import Backend, Completion, Request, Sampling
+from tactful.screeners.base import Screener
 from tactful.training.alarms import Written
 from tactful.training.pairs import Judged, Pairing, group_pairs, paper_pairs
 
@@ -34,6 +35,11 @@ class Gate:
     name: str
     follower: Follower
     threshold: float
+
+
+def as_follower(screener: Screener) -> Follower:
+    """A screener's answer as a follower's: it asks nothing of the source, and less is better."""
+    return lambda sources, rewrites: 1 - screener.toxicity(rewrites)
 
 
 class Play(Config):
@@ -126,7 +132,7 @@ class Game:
     def respond(self, sources: Sequence[str], completions: Sequence[Completion]) -> list[Judged]:
         """The followers' answers. What was cut off by the length limit passes nothing."""
         rewrites = [" ".join(c.text.split()) for c in completions]
-        scores = {gate.name: _ask(gate, sources, rewrites) for gate in self.gates}
+        scores = {gate.name: ask(gate, sources, rewrites) for gate in self.gates}
         responses = []
         for i, (source, rewrite) in enumerate(zip(sources, rewrites, strict=True)):
             said = {name: float(values[i]) for name, values in scores.items()}
@@ -159,7 +165,8 @@ def seed_of(source: str, seed: int, number: int) -> int:
     return zlib.crc32(f"{seed}/{number}/{source}".encode("utf-8", "surrogatepass"))
 
 
-def _ask(gate: Gate, sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+def ask(gate: Gate, sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+    """A follower's scores, one for each rewrite and in [0, 1], or an error that says which is not."""
     scores = np.asarray(gate.follower(sources, rewrites), dtype=np.float64)
     if scores.shape != (len(rewrites),):
         raise DataError(

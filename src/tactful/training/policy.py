@@ -17,7 +17,7 @@ import torch
 from tactful.config import Config
 from tactful.errors import ConfigError
 from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve
-from tactful.rollouts.local import LocalBackend, encode_prompt, forget_habits
+from tactful.rollouts.local import LocalBackend, encode_prompt, tame
 from tactful.training.logprobs import LogProbs, causal_logprobs, completion_ids, seq2seq_logprobs
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -91,8 +91,7 @@ class Policy(torch.nn.Module):
                 use_safetensors=True,
                 **safe,
             )
-            if not config.is_encoder_decoder:
-                forget_habits(base)
+            tame(base)
             name = files.name
             if adapter is None:
                 chosen = lora or LoraSettings()

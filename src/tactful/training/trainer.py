@@ -118,6 +118,8 @@ class SROTrainer(transformers.Trainer):
         quiet: bool = True,
     ) -> None:
         _check_rows(train_dataset, playing=game is not None)
+        # The bare one: looking for it inside of what Trainer wraps around it takes milliseconds.
+        self._policy = policy
         self.settings = config
         self.game = game
         self.prompt = prompt
@@ -150,6 +152,11 @@ class SROTrainer(transformers.Trainer):
         total = torch.zeros((), device=self.args.device)
         batches = pack(units, self.settings.token_budget)
         model.train()
+        if not batches:
+            # The other processes wait for this one's gradients, so there must be some.
+            nothing = self._tokens(*["."] * 2)
+            said = model([nothing.prompt], [nothing.completion])
+            self.accelerator.backward(0.0 * said.total.sum())
         for number, batch in enumerate(batches, 1):
             # With several processes, gradients are exchanged once a step.
             last = number == len(batches)
@@ -230,11 +237,6 @@ class SROTrainer(transformers.Trainer):
             ).items():
                 self._noted.setdefault(name, []).extend(values)
         return losses(units, said, reference, self.settings.objective)
-
-    @property
-    def _policy(self) -> Policy:
-        found: Policy = self.accelerator.unwrap_model(self.model)
-        return found
 
     # --- looking, logging, keeping ----------------------------------------------------------
 
@@ -356,6 +358,7 @@ def _arguments(
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch",
         seed=config.seed,
+        data_seed=config.seed,
         logging_steps=config.log_every,
         eval_strategy="steps" if looks else "no",
         eval_steps=config.look_every if looks else None,
