@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tactful.training import policy as module
 from tactful.training.game import Game, Gate, Play
 from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer
@@ -17,6 +18,8 @@ from tactful.training.trainer import SROConfig, SROTrainer
 
 def main(base: str, out: str, batch: int, mode: str) -> None:
     torch.set_num_threads(1)
+    # In bfloat16 another shape rounds otherwise, and four steps on one sees it.
+    module.native_bfloat16 = lambda device: False
     policy = Policy.load(base, lora=LoraSettings(rank=4, alpha=8))
     config = SROConfig(steps=4, batch=batch, learning_rate=1e-2, log_every=1, token_budget=256)
     game = None

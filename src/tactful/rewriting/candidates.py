@@ -54,21 +54,6 @@ class PromptedModel:
         ]
 
 
-class Together:
-    """Asks several sources at once, so that one ranking chooses among all that they propose."""
-
-    def __init__(self, *sources: CandidateSource) -> None:
-        self.sources = sources
-        self.name = "&".join(source.name for source in sources)
-
-    def propose(self, sources: Sequence[str]) -> list[list[str]]:
-        answers = [source.propose(sources) for source in self.sources]
-        return [
-            list(dict.fromkeys(text for proposed in those for text in proposed))
-            for those in zip(*answers, strict=True)
-        ]
-
-
 class Copy:
     """Proposes the source itself: the baseline that changes nothing."""
 

@@ -31,14 +31,13 @@ from tactful.rewriting.candidates import (
     Copy,
     Deletion,
     PromptedModel,
-    Together,
     strike,
 )
 from tactful.rewriting.gates import text_gates, words
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.protect import peel
 from tactful.rewriting.replace import Replacement
-from tactful.rewriting.rerank import rank
+from tactful.rewriting.rerank import consensus, rank
 from tactful.rollouts.base import Sampling
 from tactful.scorers.base import Scorer
 from tactful.screeners.base import Screener
@@ -66,15 +65,17 @@ class RewriteConfig(Config):
     )
     shortest: float = Field(default=0.34, ge=0, description="Least words per word of the source.")
     longest: float = Field(default=2.0, gt=0, description="Most words per word of the source.")
-    meaning: float = Field(default=1.0, ge=0, description="Weight of similarity in the ranking.")
+    meaning: float = Field(default=0.5, ge=0, description="Weight of similarity in the ranking.")
     fluency: float = Field(default=1.0, ge=0, description="Weight of fluency in the ranking.")
+    consensus: float = Field(
+        default=2.0, ge=0, description="Weight of what the samples agree on in the ranking."
+    )
     min_fluency: float = Field(
         default=0.1, ge=0, le=1, description="Least fluency relative to the source."
     )
-    samples: int = Field(default=6, ge=1, description="Rewrites that the model is asked for.")
+    samples: int = Field(default=8, ge=1, description="Rewrites that the model is asked for.")
     temperature: float = Field(default=0.8, gt=0, description="How freely it writes.")
     top_p: float = Field(default=0.95, gt=0, le=1, description="Likeliest words it chooses from.")
-    table: int = Field(default=12, ge=0, description="Rewrites from the table of replacements.")
     max_chars: int = Field(default=20_000, ge=1, description="Longer texts are not screened.")
 
 
@@ -158,8 +159,7 @@ class Rewriter:
         sources: list[CandidateSource]
         match method:
             case "model":
-                table = Replacement(screener, most=config.table)
-                sources = [Together(written(), table), Deletion(screener)]
+                sources = [written(), Replacement(screener), Deletion(screener)]
             case "replace":
                 sources = [Replacement(screener), Deletion(screener)]
             case "prompt":
@@ -285,7 +285,11 @@ class Rewriter:
         """The followers' answer to every candidate, all asked in one batch."""
         pairs = [(p, text) for p, texts in zip(pieces, proposed, strict=True) for text in texts]
         toxicity = self.screener.toxicity([p.lead + text + p.trail for p, text in pairs]).tolist()
-        scores = [{"toxicity": value} for value in toxicity]
+        agreed = [value for texts in proposed for value in consensus(texts)]
+        scores = [
+            {"toxicity": value, "consensus": shared}
+            for value, shared in zip(toxicity, agreed, strict=True)
+        ]
         failed = [
             self._cheap_gates(p, text, t) for (p, text), t in zip(pairs, toxicity, strict=True)
         ]
@@ -344,7 +348,13 @@ class Rewriter:
         return self._fallback(job, ranked, "unresolved", reason)
 
     def _rank(self, responses: Sequence[Response]) -> list[Response]:
-        return rank(responses, meaning=self.config.meaning, fluency=self.config.fluency)
+        config = self.config
+        return rank(
+            responses,
+            meaning=config.meaning,
+            fluency=config.fluency,
+            consensus=config.consensus,
+        )
 
     def _solved(
         self, job: _Job, text: str, after: float, ranked: Sequence[Sequence[Response]]

@@ -53,6 +53,8 @@ class Play(Config):
     each with its score, for the graded and the noise-corrected loss."""
     margin: Annotated[float, Field(gt=0)] = 0.1
     push_down: Literal["worst", "all", "none"] = "worst"
+    against_copy: bool = True
+    """Whether the best of a group is also preferred to a copy of its source that nobody wrote."""
     longest: Annotated[float, Field(gt=0)] = 1.5
     """Room for so many times the source."""
 
@@ -150,6 +152,7 @@ class Game:
                 responses,
                 margin=self.settings.margin,
                 push_down="worst" if down == "none" else down,
+                against_copy=self.settings.against_copy,
             )
             return found if down != "none" else Pairing(found.pairs, (), found.reasons)
         return paper_pairs(responses)

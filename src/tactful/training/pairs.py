@@ -83,12 +83,16 @@ def group_pairs(
     *,
     margin: float = 0.1,
     push_down: Literal["worst", "all"] = "worst",
+    against_copy: bool = True,
 ) -> Pairing:
     """The responses to one source play against each other.
 
     The best that passed is preferred to a copy of the source, and to the worst other one, if that
     one's value is lower by at least `margin`: a failed one before one that passed, as pushing down
     a good rewrite costs more. Where none passed, the worst or all are pushed down.
+
+    Without `against_copy` only what was sampled plays, copies among it. A policy that no longer
+    copies has nothing to learn from being led away from its source, except to leave its meaning.
 
     A source gives at most two pairs, however many responses it has, so that easy sources do not
     drown the others.
@@ -102,9 +106,14 @@ def group_pairs(
         if not best.passed:
             push_downs += [_push_down(r) for r in (group if push_down == "all" else group[:1])]
             continue
-        pairs.append(_against_copy(best))
+        if against_copy:
+            pairs.append(_against_copy(best))
         # A copy is the other pair's rejected side already.
-        worse = [r for r in others if COPY not in r.failed and r.value <= best.value - margin]
+        worse = [
+            r
+            for r in others
+            if not (against_copy and COPY in r.failed) and r.value <= best.value - margin
+        ]
         if worse:
             pairs.append(_pair(best, worse[0].rewrite))
     return Pairing(tuple(pairs), tuple(push_downs), reasons)

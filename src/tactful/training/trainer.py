@@ -367,6 +367,7 @@ def _arguments(
         save_total_limit=config.keep,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
         disable_tqdm=quiet,
         report_to=list(config.report_to) or "none",
         load_best_model_at_end=looks and (config.best or config.patience is not None),
