@@ -218,6 +218,19 @@ def test_the_best_weights_are_told_by_their_step(
     assert json.loads((tmp_path / "run" / "run.json").read_text())["result"]["step"] == 1
 
 
+def test_a_run_does_not_go_on_by_another_recipe(small: dict[str, object], tmp_path: Path) -> None:
+    """What changed is told; starting over is allowed."""
+
+    def recipe(rate: float) -> TrainRecipe:
+        train = {"steps": 2, "batch": 2, "save_every": 2, "learning_rate": rate}
+        return TrainRecipe.model_validate({**small, "play": {"samples": 2}, "train": train})
+
+    train(recipe(1e-4), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"train.learning_rate: 0.0001 before, 0.001 now"):
+        train(recipe(1e-3), tmp_path / "run")
+    train(recipe(1e-3), tmp_path / "run", resume="never")
+
+
 def test_a_warm_start_becomes_the_reference(small: dict[str, object], tmp_path: Path) -> None:
     """Demonstrations from the two piles are learned; what was learned is what the game starts from."""
     folder = Path(small["data"]["dir"])  # type: ignore[index]

@@ -170,6 +170,7 @@ def warm_up(
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Make demonstrations from two unpaired piles and learn them; leaves an adapter in `out`."""
+    _require_same(recipe, out, resume)
     toxic = read_piles(recipe.data.dir, recipe.data.toxic)
     folder = RunFolder(out)
     look = _looker(recipe.look, toxic, recipe.data, folder)
@@ -272,6 +273,7 @@ def train(
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Play the game; leaves adapter, metrics and the resolved recipe in `out`."""
+    _require_same(recipe, out, resume)
     examples = read_piles(recipe.data.dir, recipe.data.toxic)
     rows = [{"text": text} for text in texts_of(examples, recipe.data, recipe.data.folds)]
     if not rows:
@@ -309,6 +311,36 @@ def train(
         callbacks=[_Metrics(folder, told)],
     )
     return _run(trainer, policy, look, folder, rows, resume)
+
+
+def _require_same(recipe: WarmRecipe | TrainRecipe, out: Path, resume: str) -> None:
+    """Half a run by one recipe and half by another would be a run by none."""
+    if resume != "auto" or latest(out) is None or not (out / RECIPE).exists():
+        return
+    before = load_recipe(out / RECIPE, type(recipe))
+    if before == recipe:
+        return
+    old, new = (_flat(one.model_dump(mode="json")) for one in (before, recipe))
+    changed = [
+        f"{name}: {old.get(name)} before, {new.get(name)} now"
+        for name in sorted(old | new)
+        if old.get(name) != new.get(name)
+    ]
+    more = ["..."] if len(changed) > 5 else []
+    raise ConfigError(
+        f"{out} holds a run by another recipe; use another folder, or --resume never to start over:"
+        + "".join(f"\n  {line}" for line in changed[:5] + more)
+    )
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{name}.")
+        else:
+            flat[above + name] = value
+    return flat
 
 
 def _require_toxic(texts: Sequence[str], screener: Screener, say: Say) -> None:
