@@ -88,8 +88,12 @@ def rewrite(
         str, typer.Option(help="'base', a local folder, or org/name@revision once fetched.")
     ] = "base",
     method: Annotated[
-        str, typer.Option(help="replace, or a baseline: prompt, delete, copy.")
-    ] = "replace",
+        str,
+        typer.Option(help="model, replace (a table alone), or a baseline: prompt, delete, copy."),
+    ] = "model",
+    adapter: Annotated[
+        Path | None, typer.Option(help="A folder that tactful train left, in place of ours.")
+    ] = None,
     output: Output = None,
     column: Column = None,
     screener: ScreenerPath = None,
@@ -112,7 +116,7 @@ def rewrite(
     source = _source(inputs, column)
     _refuse_clash(source, ADDED, output)
     with _sink(output, [*source.columns, *ADDED], neutralise=neutralise_formulas) as write:
-        rewriter = _load_rewriter(model, policy, method, screener)
+        rewriter = _load_rewriter(model, policy, method, screener, adapter)
         if write is not None and _is_text_file(output):
             write = _only_text(write)
         counts = _rewrite_all(source, rewriter, write, every=every, as_json=as_json)
@@ -730,7 +734,9 @@ def _sink(
         yield writer.write
 
 
-def _load_rewriter(model: str, policy: Any, method: Any, screener: Path | None) -> Rewriter:
+def _load_rewriter(
+    model: str, policy: Any, method: Any, screener: Path | None, adapter: Path | None = None
+) -> Rewriter:
     from tactful.models import resolve
 
     # Missing weights should be reported before seconds are spent on importing torch.
@@ -745,6 +751,7 @@ def _load_rewriter(model: str, policy: Any, method: Any, screener: Path | None) 
             screener=_load_screener(screener),
             config=RewriteConfig(policy=policy),
             method=method,
+            adapter=adapter,
         )
 
 

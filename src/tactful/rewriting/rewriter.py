@@ -139,7 +139,8 @@ class Rewriter:
     ) -> Rewriter:
         """The default rewriter, from weights that are on this machine; downloads nothing.
 
-        `adapter` is a folder that `tactful train` left, in place of the one that is shipped.
+        `adapter` is a folder that `tactful train` left, in place of the one that is shipped; another
+        `model` is asked as it is, as `tactful export` merges it.
         Raises ModelsMissingError, which says how to get them, when they are not.
         """
         # Imported here: these bring torch, which `import tactful` must not.
@@ -152,7 +153,8 @@ class Rewriter:
         config = config or RewriteConfig()
 
         def written() -> CandidateSource:
-            backend = LocalBackend.load(str(model), adapter=adapter or shipped("rewriter"))
+            ours = shipped("rewriter") if model == "base" else None
+            backend = LocalBackend.load(str(model), adapter=adapter or ours)
             sampling = Sampling(config.samples, config.temperature, config.top_p)
             return PromptedModel(backend, prompt=trained, sampling=sampling)
 
