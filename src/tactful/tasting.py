@@ -19,9 +19,9 @@ from tactful.config import Config, dump_recipe
 from tactful.errors import DataError
 from tactful.evaluation import damage
 from tactful.prompts import trained
-from tactful.rewriting.candidates import CandidateSource, Deletion, PromptedModel
+from tactful.rewriting.candidates import Deletion, PromptedModel
 from tactful.rewriting.replace import Replacement
-from tactful.rollouts.base import Sampling
+from tactful.rollouts.base import Backend, Sampling
 from tactful.rollouts.local import LocalBackend
 from tactful.scorers.taste import Lesson, Taste, TasteConfig
 from tactful.screeners.linear import LinearScreener
@@ -82,7 +82,7 @@ def demonstrations(warm_start: Path) -> list[Demonstration]:
 
 
 def make_lessons(
-    shown: Sequence[Demonstration], recipe: TasteRecipe, backend: LocalBackend, say: Say
+    shown: Sequence[Demonstration], recipe: TasteRecipe, backend: Backend, say: Say
 ) -> list[Lesson]:
     """A lesson for each demonstration for which there is something bad to show."""
     rng = np.random.default_rng(recipe.seed)
@@ -91,7 +91,8 @@ def make_lessons(
     model = PromptedModel(
         backend, prompt=trained, sampling=Sampling(max(1, recipe.samples), 1.0, 0.95)
     )
-    vocabulary = damage.content_words([d.completion for d in shown])
+    # A small pile has no word three times.
+    vocabulary = damage.content_words([d.completion for d in shown]) or damage.FILLERS
     damages = (
         damage.drop_word,
         damage.thin,
@@ -109,7 +110,7 @@ def make_lessons(
     for start in range(0, len(shown), _CHUNK):
         part = shown[start : start + _CHUNK]
         sources = [d.source for d in part]
-        said = _propose(model, sources) if recipe.samples else [[] for _ in part]
+        said = model.propose(sources) if recipe.samples else [[] for _ in part]
         listed, struck = table.propose(sources), deletion.propose(sources)
         for d, samples, choices, left in zip(part, said, listed, struck, strict=True):
             picked = [choices[i] for i in rng.permutation(len(choices))[: recipe.table]]
@@ -137,10 +138,6 @@ def preferences(taste: Taste, lessons: Sequence[Lesson]) -> dict[str, float]:
         "good": float(np.mean(good > 0.5)),
         "bad": float(np.mean(bad > 0.5)),
     }
-
-
-def _propose(source: CandidateSource, texts: Sequence[str]) -> list[list[str]]:
-    return source.propose(texts)
 
 
 def _same(one: str, other: str) -> bool:
