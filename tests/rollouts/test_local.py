@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tactful.errors import ConfigError, DataError
 from tactful.rollouts.base import Request, Sampling
-from tactful.rollouts.local import LocalBackend, _Nucleus, encode_prompt
+from tactful.rollouts.local import LocalBackend, encode_prompt
 from tests.tiny import tiny_causal_lm, tiny_tokenizer
 
 IM_START, IM_END = 1, 2
@@ -116,39 +116,6 @@ def test_an_end_token_finishes_a_text(backend: LocalBackend) -> None:
     ended = backend._completion([*letters, IM_END, IM_END])
     assert (ended.text, ended.finished) == ("ok then", True)
     assert not backend._completion(letters).finished
-
-
-@pytest.mark.parametrize(
-    ("draw", "token"),
-    # softmax of log(.1 .5 .1 .3) at temperature 1; top-p .75 keeps .5 and .3 (tokens 1 and 3),
-    # so draws below .5 / .8 = .625 take token 1 and those above take token 3.
-    [(0.0, 1), (0.62, 1), (0.63, 3), (0.999999, 3)],
-)
-def test_top_p_by_hand(draw: float, token: int) -> None:
-    """The nucleus is cut and shared out as worked out by hand."""
-    scores = torch.tensor([[0.1, 0.5, 0.1, 0.3]]).log()
-    draws = torch.tensor([[draw]], dtype=torch.float64)
-    nucleus = _Nucleus(temperature=1.0, top_p=0.75, draws=draws, width=5)
-    assert int(nucleus(torch.zeros(1, 5), scores).argmax()) == token
-
-
-def test_temperature_by_hand() -> None:
-    """At temperature 1/2 odds are squared: .2 : .8 becomes 1 : 16."""
-    scores = torch.tensor([[0.2, 0.8]]).log()
-    for draw, token in [(0.058, 0), (0.059, 1)]:  # 1/17 = 0.0588
-        draws = torch.tensor([[draw]], dtype=torch.float64)
-        nucleus = _Nucleus(temperature=0.5, top_p=1.0, draws=draws, width=0)
-        assert int(nucleus(torch.zeros(1, 0), scores).argmax()) == token
-
-
-def test_a_flat_row_is_sorted_in_full(monkeypatch) -> None:
-    """Rows whose likely tokens do not reach top-p are cut exactly as rows where they do."""
-    scores = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
-    draws = torch.full((6, 1), 0.7, dtype=torch.float64)
-    nucleus = _Nucleus(temperature=1.0, top_p=0.9, draws=draws, width=0)
-    full = nucleus(torch.zeros(6, 0), scores)
-    monkeypatch.setattr("tactful.rollouts.local._LIKELY", 30)
-    assert torch.equal(nucleus(torch.zeros(6, 0), scores), full)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # from peft

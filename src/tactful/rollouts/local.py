@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 DType = Literal["auto", "bfloat16", "float32"]
 """`auto` is bfloat16 where the processor computes in it natively, else float32."""
 
-# Enough tokens to hold the top-p mass of most rows. Sorting the whole vocabulary for every row
-# would take as long as the model itself.
-_LIKELY = 512
 _NO_TEMPLATE = (
     "The model {name} has no chat template, so it cannot take messages. Send a plain string, or "
     "use an instruct model."
@@ -157,45 +154,25 @@ class LocalBackend:
         seeds: list[tuple[int, int]],
         sampling: Sampling,
     ) -> list[Completion]:
-        import torch
+        from tactful.rollouts.decoding import draw, write
 
-        width, device = max(map(len, prompts)), self.model.device
-        input_ids = torch.full((len(prompts), width), self._ends[0])
-        mask = torch.zeros_like(input_ids)
-        for row, prompt in enumerate(prompts):
-            # On the left, so that every row goes on where its prompt ends.
-            input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        if self.model.config.is_encoder_decoder:
-            width = 1  # what is written stands by itself, behind the token that starts it
-        stop_at = torch.tensor(limits, device=device) + width
-        processors = []
         if sampling.temperature > 0:
-            draws = _uniform_draws(seeds, max(limits)).to(device)
-            processors.append(_Nucleus(sampling.temperature, sampling.top_p, draws, width))
-        with torch.inference_mode():
-            output = self.model.generate(
-                input_ids=input_ids.to(device),
-                attention_mask=mask.to(device),
-                generation_config=self._greedy(max(limits)),
-                logits_processor=processors,
-                stopping_criteria=[lambda ids, _scores: ids.shape[1] >= stop_at],
-            )
-        return [
-            self._completion(tokens[:limit])
-            for tokens, limit in zip(output[:, width:].tolist(), limits, strict=True)
-        ]
+            numbers = _uniform_draws(seeds, max(limits)).to(self.model.device)
 
-    def _greedy(self, max_new_tokens: int) -> Any:
-        from transformers import GenerationConfig
+            def pick(logits: Tensor, rows: Sequence[int], step: int) -> Tensor:
+                return draw(
+                    logits,
+                    numbers[list(rows), step],
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                )
+        else:
 
-        return GenerationConfig(  # type: ignore[no-untyped-call]  # untyped upstream
-            max_new_tokens=max_new_tokens,
-            decoder_start_token_id=self.model.generation_config.decoder_start_token_id,
-            do_sample=False,  # the processor has drawn; the arg-max takes what it drew
-            eos_token_id=self._ends,
-            pad_token_id=self._ends[0],
-        )
+            def pick(logits: Tensor, rows: Sequence[int], step: int) -> Tensor:
+                return logits.argmax(dim=-1)
+
+        written = write(self.model, prompts, limits, self._ends, pick)
+        return [self._completion(tokens) for tokens in written]
 
     def _completion(self, tokens: list[int]) -> Completion:
         end = next((i for i, token in enumerate(tokens) if token in self._ends), None)
@@ -239,47 +216,6 @@ def _template_pieces(tokenizer: Any, messages: list[Message]) -> list[tuple[str,
             )
         pieces += [(before, False), (message["content"], True)]
     return [*pieces, (rest, False)]
-
-
-class _Nucleus:
-    """Draws each row's next token with the row's own random number, by temperature and top-p.
-
-    The draw walks through the tokens in the order of the vocabulary. Walking by probability
-    would let two nearly equal tokens swap places, and with them all that come after.
-    """
-
-    def __init__(self, temperature: float, top_p: float, draws: Tensor, width: int) -> None:
-        self.temperature = temperature
-        self.top_p = top_p
-        self.draws = draws
-        self.width = width
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        import torch
-
-        probs = (scores.float() / self.temperature).softmax(dim=-1)
-        if self.top_p < 1:
-            probs = probs.masked_fill(probs < _cutoff(probs, self.top_p), 0.0)
-        # In float64 a draw below 1 stays below the total.
-        cumulated = probs.cumsum(dim=-1).double()
-        draw = self.draws[:, input_ids.shape[1] - self.width, None]
-        token = torch.searchsorted(cumulated, draw * cumulated[:, -1:], right=True)
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
-
-
-def _cutoff(probs: Tensor, top_p: float) -> Tensor:
-    """The least probability among each row's most likely tokens that together reach `top_p`."""
-    top = probs.topk(min(_LIKELY, probs.shape[-1])).values
-    cutoff = _last_inside(top, top_p)
-    flat = top.sum(dim=-1) < top_p
-    if bool(flat.any()):
-        cutoff[flat] = _last_inside(probs[flat].sort(dim=-1, descending=True).values, top_p)
-    return cutoff
-
-
-def _last_inside(falling: Tensor, top_p: float) -> Tensor:
-    before = falling.cumsum(dim=-1) - falling
-    return falling.masked_fill(before >= top_p, float("inf")).amin(dim=-1, keepdim=True)
 
 
 def _uniform_draws(seeds: list[tuple[int, int]], length: int) -> Tensor:
