@@ -55,7 +55,9 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rewriter that knows one sentence, in the place of the one with real weights."""
     table = Table({"you idiot": ["you there"], "=you idiot": ["=you there"]})
 
-    def load(model: str, *, screener: object, config: RewriteConfig, method: str) -> Rewriter:
+    def load(
+        model: str, *, screener: object, config: RewriteConfig, method: str, adapter: Path | None
+    ) -> Rewriter:
         loose = config.model_copy(update={"min_similarity": 0.1})
         return Rewriter(SCREENER, WordOverlap(), [table], loose)
 

@@ -25,6 +25,7 @@ from tactful.recipe import (
     worst_sentence,
 )
 from tactful.screeners.linear import LinearScreener
+from tactful.tasting import TasteRecipe
 from tests.fakes import KeywordScreener
 
 ROOT = Path(__file__).parent.parent
@@ -175,11 +176,14 @@ KINDS: dict[str, tuple[type, str]] = {
     "screener.yaml": (ScreenerRecipe, "data.dir"),
     "sro-paper.yaml": (TrainRecipe, "data.dir"),
     "sro.yaml": (TrainRecipe, "data.dir"),
+    "taste.yaml": (TasteRecipe, "warm_start"),
     "warmup.yaml": (WarmRecipe, "data.dir"),
 }
 FOLDS = {name: lambda recipe: recipe.data.folds for name in KINDS} | {
     name: lambda recipe: recipe.folds for name in ("judge-dev.yaml", "judge-final.yaml")
 }
+# It learns from what a warm start was shown, and reads no pile itself.
+FOLDS["taste.yaml"] = lambda recipe: ()
 ALLOWED = {name: {0, 1, 2, 3, 4} for name in KINDS} | {
     "judge-dev.yaml": {5, 6},
     "judge-final.yaml": {7, 8},

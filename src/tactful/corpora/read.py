@@ -379,6 +379,10 @@ def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 
 def _records(batch: Any) -> Iterator[tuple[dict[str, Any], str | None]]:
+    for place, field in enumerate(batch.schema):
+        # Nanoseconds become what is installed: nothing, or a type of pandas. As text they are exact.
+        if getattr(field.type, "unit", None) == "ns":
+            batch = batch.set_column(place, field.name, batch.column(place).cast(pa.string()))
     try:
         for values in batch.to_pylist():
             yield values, None
@@ -400,7 +404,7 @@ def _cell(scalar: Any) -> tuple[Any, str | None]:
             return _decode(scalar.as_buffer().to_pybytes(), "cell")
         return None, "invalid UTF-8"
     except (ValueError, OverflowError) as fault:
-        # Such as a time in nanoseconds: exact as text, though Python's datetime cannot hold it.
+        # Such as a year that Python's datetime cannot hold: exact as text.
         try:
             return scalar.cast(pa.string()).as_py(), None
         except pa.ArrowException:
