@@ -34,6 +34,7 @@ from tactful.parity import (
     questions,
 )
 from tactful.rollouts.local import LocalBackend
+from tactful.run_folder import ADAPTER
 from tactful.training.policy import ADAPTER_FILE
 
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -122,7 +123,7 @@ def export(
 
 def find_adapter(run: Path) -> Path:
     """The folder of the adapter itself."""
-    for folder in (run, run / "adapter"):
+    for folder in (run, run / ADAPTER):
         if (folder / ADAPTER_FILE).is_file() and (folder / _SETTINGS).is_file():
             return folder
     raise DataError(

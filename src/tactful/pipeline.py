@@ -26,6 +26,7 @@ from tactful.errors import ConfigError, DataError, InterruptedRunError, TactfulE
 from tactful.evaluation.base import Judge
 from tactful.evaluation.checks import drops_predicate
 from tactful.evaluation.judges import load_judge
+from tactful.evaluation.report import write_whole
 from tactful.prompts import trained
 from tactful.rewriting.candidates import Deletion
 from tactful.rewriting.gates import text_gates
@@ -48,9 +49,8 @@ from tactful.training.game import Game, Gate, Play, as_follower, ask, budget
 from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer, StopOnSignal
 from tactful.training.warm import WarmConfig, build_warm_start, statistics
-from tactful.training.warm_found import Demonstration
+from tactful.training.warm_found import DEMONSTRATIONS, Demonstration, read_demonstrations
 
-DEMONSTRATIONS = "demonstrations.jsonl"
 _STATE = "trainer_state.json"
 _SEARCH_CHUNK = 256
 # Below this share of toxic texts a pile is more likely the wrong one than a mild one.
@@ -211,9 +211,8 @@ def _keep_demonstrations(shown: Sequence[Demonstration], recipe: WarmRecipe, out
     """The search takes minutes, so a run that goes on does not search again."""
     kinds = {kind: asdict(found) for kind, found in statistics(shown).items()}
     (out / "demonstrations.json").write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
-    part = out / f"{DEMONSTRATIONS}.part"
-    part.write_text("".join(json.dumps(asdict(d)) + "\n" for d in shown), encoding="utf-8")
-    part.replace(out / DEMONSTRATIONS)
+    lines = "".join(json.dumps(asdict(d)) + "\n" for d in shown)
+    write_whole(out / DEMONSTRATIONS, lines)
     # Last, as it vouches for the others.
     dump_recipe(recipe, out / RECIPE)
 
@@ -224,7 +223,7 @@ def _kept_demonstrations(recipe: WarmRecipe, out: Path) -> list[Demonstration] |
         return None
     if load_recipe(out / RECIPE, WarmRecipe) != recipe:
         return None
-    return [Demonstration(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    return read_demonstrations(path)
 
 
 def _sparing(warm: WarmConfig, silent: Sequence[str]) -> WarmConfig:

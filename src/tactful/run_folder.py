@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tactful.errors import DataError
+from tactful.evaluation.report import write_whole
 from tactful.training.alarms import Alarm
 
 ADAPTER = "adapter"
@@ -169,16 +170,6 @@ def shareable(value: Any) -> Any:
         if kind(value).is_absolute() or value.startswith(("~", "..")):
             return kind(value).name
     return value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all: a file that broke off must not be taken for one."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(text.encode("utf-8", errors="replace"))
-        part.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -15,10 +15,10 @@ from pathlib import Path
 import yaml
 
 from tactful.evaluation.evaluate import LABELS
-from tactful.evaluation.report import word_diff
+from tactful.evaluation.report import word_diff, write_whole
 from tactful.run_card import render_card
 from tactful.run_curves import Curve, chart, colour
-from tactful.run_folder import ADAPTER, Run, read_run, write_whole
+from tactful.run_folder import ADAPTER, Run, read_run
 from tactful.screeners.linear import LinearScreener
 
 PAGE = "report.html"

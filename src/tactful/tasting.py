@@ -23,9 +23,10 @@ from tactful.rewriting.candidates import Deletion, PromptedModel
 from tactful.rewriting.replace import Replacement
 from tactful.rollouts.base import Backend, Sampling
 from tactful.rollouts.local import LocalBackend
+from tactful.run_folder import ADAPTER, RECIPE
 from tactful.scorers.taste import Lesson, Taste, TasteConfig
 from tactful.screeners.linear import LinearScreener
-from tactful.training.warm_found import Demonstration
+from tactful.training.warm_found import DEMONSTRATIONS, Demonstration, read_demonstrations
 
 _CHUNK = 512
 Say = Callable[[str], None]
@@ -55,7 +56,7 @@ def teach_taste(
 ) -> dict[str, float]:
     """Make lessons, learn them, ask those kept back; leaves the taste in `out`."""
     shown = demonstrations(recipe.warm_start)
-    adapter = recipe.warm_start / "adapter"
+    adapter = recipe.warm_start / ADAPTER
     rng = np.random.default_rng(recipe.seed)
     chosen = [shown[i] for i in rng.permutation(len(shown))]
     chosen = chosen[: recipe.lessons + recipe.kept_back]
@@ -68,17 +69,17 @@ def teach_taste(
     asked, learned = lessons[: recipe.kept_back], lessons[recipe.kept_back :]
     taste = Taste.fit(learned, recipe.taste, start=adapter, progress=progress)
     taste.save(out)
-    dump_recipe(recipe, out / "recipe.yaml")
+    dump_recipe(recipe, out / RECIPE)
     return preferences(taste, asked)
 
 
 def demonstrations(warm_start: Path) -> list[Demonstration]:
     """What a warm start was shown whose answers people wrote."""
-    path = warm_start / "demonstrations.jsonl"
+    path = warm_start / DEMONSTRATIONS
     if not path.exists():
-        raise DataError(f"{warm_start} holds no demonstrations.jsonl; give the folder of a warmup")
-    read = [Demonstration(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-    return [d for d in read if not d.kind.startswith("found") and d.source != d.completion]
+        raise DataError(f"{warm_start} holds no {DEMONSTRATIONS}; give the folder of a warmup")
+    shown = read_demonstrations(path)
+    return [d for d in shown if not d.kind.startswith("found") and d.source != d.completion]
 
 
 def make_lessons(

@@ -77,15 +77,15 @@ def write_report(report: Report, folder: Path, *, title: str = "tactful evaluati
         "report.md": render_markdown(report, title=title),
     }
     for name, text in texts.items():
-        _write(folder / name, text)
+        write_whole(folder / name, text)
     with open_writer(folder / "sentences.jsonl") as writer:
         for row in report.rows():
             writer.write(row)
     return [*(folder / name for name in texts), folder / "sentences.jsonl"]
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a report that broke off must not be taken for one."""
+def write_whole(path: Path, text: str) -> None:
+    """Whole or not at all: a file that broke off must not be taken for one."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(text.encode("utf-8", errors="replace"))

@@ -8,9 +8,11 @@ what was said, and no stock word may become the answer to everything.
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -25,6 +27,9 @@ Rewrite = Callable[[list[str]], list[str | None]]
 Sound = Callable[[str, str], bool]
 """Whether a rewrite has no hole where its source had a point."""
 
+DEMONSTRATIONS = "demonstrations.jsonl"
+"""Where a warm start's run keeps them."""
+
 DELETED = "found:deleted"
 REPLACED = "found:replaced"
 
@@ -36,6 +41,11 @@ class Demonstration:
     source: str
     completion: str
     kind: str
+
+
+def read_demonstrations(path: Path) -> list[Demonstration]:
+    """Read what a warm start kept of what it was shown."""
+    return [Demonstration(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
 
 
 class FoundConfig(Config):
