@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install format check test test-all bench bench-training results build clean
+.PHONY: help demo install format check test test-all bench bench-training bench-files reliability-files reliability-training bench-server reliability-server injection openapi results build clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,9 +23,9 @@ $(READY): pyproject.toml constraints.txt
 
 install: $(READY) ## create the environment in .venv
 
-demo: $(READY) ## fetch the models and rewrite sample sentences
+demo: $(READY) ## fetch the models, rewrite sample sentences, train a small rewriter for a minute or two
 	$(BIN)/tactful fetch
-	$(BIN)/python -m tactful.demo
+	$(BIN)/python -m tactful.demo recipes runs/demo
 
 format: $(READY) ## format and fix what can be fixed
 	$(BIN)/ruff format src tests benchmarks
@@ -49,6 +49,27 @@ bench: $(READY) ## measure speed; prints tables
 
 bench-training: $(READY) ## measure training against others; ARGS="-o FILE", --quick, --full
 	$(BIN)/python benchmarks/training_speed.py $(ARGS)
+
+bench-files: $(READY) ## measure files: throughput, memory; ARGS="-o FILE", --quick
+	$(BIN)/python benchmarks/files_speed.py $(ARGS)
+
+reliability-files: $(READY) ## kill runs over files, 50 times in each format; ARGS="-o FILE", --kills 10
+	$(BIN)/python benchmarks/files_reliability.py $(ARGS)
+
+reliability-training: $(READY) ## kill training runs and tear checkpoints; ARGS="-o FILE", --kills 2 --tears 4
+	$(BIN)/python benchmarks/training_reliability.py $(ARGS)
+
+bench-server: $(READY) ## measure what the server adds, and batching; ARGS="-o FILE", --quick
+	$(BIN)/python benchmarks/server_load.py $(ARGS)
+
+reliability-server: $(READY) ## the server's tests in their full forms: half an hour, on a quiet machine
+	TACTFUL_FULL=1 $(BIN)/python -m pytest tests/serving -m "slow or not slow" $(ARGS)
+
+injection: $(READY) ## is text obeyed that looks like an instruction? ARGS="-o FILE", --quick
+	$(BIN)/python benchmarks/injection.py $(ARGS)
+
+openapi: $(READY) ## write docs/openapi.json anew, when a change of the API is meant
+	$(BIN)/tactful serve --openapi > docs/openapi.json
 
 results: $(READY) ## the README's results tables: DATA=folder [JUDGE=final] [SUPERVISED=adapter]
 	$(BIN)/python benchmarks/tables.py --judge $(JUDGE) $(if $(SUPERVISED),--supervised "$(SUPERVISED)") \

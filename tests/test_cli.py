@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tactful.cli import main
+from tactful.corpora.read import read_rows
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
 from tactful.screeners.transformer import TransformerConfig, TransformerScreener
 from tests.fakes import WordOverlap
@@ -65,6 +67,10 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tactful.models.resolve", lambda name: None)
 
 
+# A process of its own would load the real models.
+HERE = ("--workers", "0")
+
+
 @pytest.mark.usefixtures("fake_models")
 class TestRewrite:
     def test_argument(self, run: Run) -> None:
@@ -102,8 +108,10 @@ class TestRewrite:
         source = tmp_path / "in.csv"
         source.write_text('id,comment\n1,"you idiot"\n2,fine,surplus\n3,ok\n')
         out = tmp_path / "out.jsonl"
-        result = run("rewrite", source, "--column", "comment", "-o", out)
+        result = run("rewrite", source, "--column", "comment", "-o", out, *HERE)
         assert result.code == 0, result.err
+        assert "3 texts: 1 rewritten, 1 error, 1 unchanged" in result.err
+        assert "wrote out.jsonl in 0:00:0" in result.err
         rows = [json.loads(line) for line in out.read_text().splitlines()]
         assert [row["_status"] for row in rows] == ["rewritten", "error", "unchanged"]
         assert [row["id"] for row in rows] == ["1", "2", "3"]
@@ -117,7 +125,7 @@ class TestRewrite:
         source = tmp_path / "in.txt.gz"
         source.write_bytes(gzip.compress(b"=you idiot\n"))
         out = tmp_path / "out.csv"
-        assert run("rewrite", source, "-o", out, "--neutralise-formulas").code == 0
+        assert run("rewrite", source, "-o", out, "--neutralise-formulas", *HERE).code == 0
         (row,) = csv.DictReader(out.read_text().splitlines())
         assert row["_text"] == "'=you there"
         assert row["text"] == "'=you idiot"
@@ -125,14 +133,14 @@ class TestRewrite:
     def test_text_file_out_holds_the_rewrites(self, run: Run, tmp_path: Path) -> None:
         """A text file gets the rewritten texts, never the sources."""
         (tmp_path / "my in.txt").write_text("you idiot\nfine\n")
-        result = run("rewrite", tmp_path / "my in.txt", "-o", tmp_path / "out.txt")
+        result = run("rewrite", tmp_path / "my in.txt", "-o", tmp_path / "out.txt", *HERE)
         assert result.code == 0, result.err
         assert (tmp_path / "out.txt").read_text() == "you there\nfine\n"
 
     def test_columns_of_the_user_are_not_written_over(self, run: Run, tmp_path: Path) -> None:
         """A column with a name of ours is refused before any work."""
         (tmp_path / "in.csv").write_text("text,_text\nyou idiot,keep me\n")
-        result = run("rewrite", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+        result = run("rewrite", tmp_path / "in.csv", "-o", tmp_path / "out.csv", *HERE)
         assert result.code == 1
         assert "already has _text" in result.err
 
@@ -144,6 +152,24 @@ class TestRewrite:
         assert result.code == 1
         assert "coment" in result.err
         assert "comment" in result.err
+
+    def test_strict_and_report(self, run: Run, tmp_path: Path) -> None:
+        """A file with a bad row exits 3 when asked; the page is written and loads nothing."""
+        (tmp_path / "in.jsonl").write_text('{"text": "you idiot"}\n{"text": null}\n')
+        page = tmp_path / "page.html"
+        out = tmp_path / "out.tsv.zst"
+        result = run(
+            "rewrite", tmp_path / "in.jsonl", "-o", out, "--strict", "--report", page, *HERE
+        )
+        assert result.code == 3, result.err
+        assert "mean toxicity: 0.900 before, 0.000 after" in result.err
+        html = page.read_text()
+        assert html.count("data:image/svg+xml;base64,") == 3
+        assert not re.search(r"https?://|idiot", html)
+        assert [row.values["_status"] for row in read_rows(out)] == ["rewritten", "error"]
+        result = run("rewrite", tmp_path / "in.jsonl", "-o", out, "--report", tmp_path / "x.pdf")
+        assert result.code == 1
+        assert "ends with .html" in result.err
 
     def test_all(self, run: Run) -> None:
         """--all asks for a rewrite of clean texts as well, and says nothing when none is better."""
@@ -164,6 +190,8 @@ class TestRewrite:
         (["score", "x", "--screener", "/nowhere"], 1, "/nowhere"),
         (["score", "x", "-o", "out.txt"], 1, "no place for scores"),
         (["rewrite", "a", "-"], 2, "reads stdin"),
+        (["rewrite", "a", "--fresh"], 2, "go with a file and --output"),
+        (["rewrite", "a", "--workers", "-1"], 2, "--workers"),
         (["fetch", "--from", "/nowhere"], 1, "/nowhere"),
         (["prepare"], 2, "labelled file"),
         (["screener", "fit", "nowhere.yaml", "-o", "x"], 1, "nowhere.yaml"),

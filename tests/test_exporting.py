@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from tactful import exporting
 from tactful.cli import main
 from tactful.errors import ConfigError, DataError, MissingExtraError, TactfulError
-from tactful.exporting import export, gguf_tensors, permute_rows
+from tactful.exporting import export
 from tactful.models import quiet_transformers
 from tactful.parity import Parity
-from tests.tiny import SPECIAL, tiny_causal_lm, tiny_tokenizer
+from tactful.rollouts import conversion
+from tactful.rollouts.conversion import gguf_tensors, permute_rows
+from tests.tiny import SPECIAL, tiny_causal_lm, tiny_seq2seq, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +228,7 @@ def test_an_adapter_that_was_not_permuted_fails_in_llama_cpp(
 ) -> None:
     """The engine itself minds, not only our own idea of its order."""
     pytest.importorskip("xllamacpp")
-    monkeypatch.setattr(exporting, "permute_rows", lambda weights, heads: weights)
+    monkeypatch.setattr(conversion, "permute_rows", lambda weights, heads: weights)
     with pytest.raises(TactfulError, match="differs by more than its engine's rounding"):
         export(run, "gguf", tmp_path / "out", base=gguf_base)
     assert not (tmp_path / "out").exists()
@@ -309,3 +311,85 @@ def _neighbours(rows: int, heads: int) -> list[int]:
         for i in range(size // 2)
         for half in (0, 1)
     ]
+
+
+# --- encoder-decoders -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["t5-1.1", "t5"])
+def t5(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both kinds of T5: the first, of 2019, scales what comes out, 1.1 does not."""
+    folder = tiny_seq2seq(tmp_path_factory.mktemp("t5") / "tiny")
+    settings = json.loads((folder / "config.json").read_text())
+    settings["scale_decoder_outputs"] = request.param
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def t5_run(t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("t5-run")
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
+        torch.manual_seed(1)
+        model: Any = AutoModelForSeq2SeqLM.from_pretrained(t5)
+        settings = LoraConfig(
+            r=4,
+            lora_alpha=8,
+            target_modules="all-linear",
+            init_lora_weights=False,
+            task_type="SEQ_2_SEQ_LM",
+        )
+        get_peft_model(model, settings).save_pretrained(folder / "adapter")
+    return folder
+
+
+def test_a_merged_encoder_decoder_answers_as_base_and_adapter(
+    t5: Path, t5_run: Path, tmp_path: Path
+) -> None:
+    parity = export(t5_run, "merged", tmp_path / "out", base=t5)
+    assert parity.passed
+    assert parity.max_difference < 1e-3
+    assert parity.adapter_effect > 0.1
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
+    assert {name for name, _ in model.named_parameters() if "lora" in name} == set()
+
+
+def test_ctranslate2_answers_as_an_encoder_decoder_does(
+    t5: Path, t5_run: Path, tmp_path: Path
+) -> None:
+    """Log-probabilities of given tokens, and step by step what it would write itself."""
+    pytest.importorskip("ctranslate2")
+    parity = export(t5_run, "ct2", tmp_path / "out", base=t5)
+    assert parity.max_difference < 1e-3
+    assert parity.same_greedy == 1.0
+    assert parity.adapter_effect > 0.1
+    assert (tmp_path / "out" / "model.bin").is_file()
+
+
+def test_a_converter_that_scales_what_is_not_to_be_scaled_fails(
+    t5: Path, t5_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CTranslate2's own takes both kinds of T5 for one: right for the first, refused for 1.1."""
+    pytest.importorskip("ctranslate2")
+    from ctranslate2.converters import TransformersConverter
+
+    scaled = json.loads((t5 / "config.json").read_text())["scale_decoder_outputs"]
+    monkeypatch.setattr(conversion, "ct2_converter", lambda folder: TransformersConverter(str(folder)))
+    if scaled:
+        assert export(t5_run, "ct2", tmp_path / "out", base=t5).passed
+        return
+    with pytest.raises(TactfulError, match="the largest difference is above its limit"):
+        export(t5_run, "ct2", tmp_path / "out", base=t5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_an_encoder_decoder_cannot_be_is_said(t5: Path, t5_run: Path, tmp_path: Path) -> None:
+    """No GGUF, and no adapter of a causal model."""
+    pytest.importorskip("xllamacpp")
+    with pytest.raises(ConfigError, match="is a t5 model; GGUF adapters are written for llama"):
+        export(t5_run, "gguf", tmp_path / "out", base=t5)
+
+
+def test_an_adapter_of_a_causal_base_does_not_fit(t5: Path, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no layer model\.layers\.0.*--base"):
+        export(run, "merged", tmp_path / "out", base=t5)

@@ -17,7 +17,14 @@ from tests.tiny import tiny_tokenizer
 def test_a_token_is_judged_by_what_was_read_before_it() -> None:
     """Prompt 0 1, completion 2: after the 1, token 2 has one half and is the likeliest."""
     seen = torch.tensor([[[0.8, 0.1, 0.1], [0.25, 0.25, 0.5], [0.1, 0.8, 0.1]]])
-    engine = TorchEngine(lambda input_ids: SimpleNamespace(logits=seen.log()), None)
+
+    class Model:
+        config = SimpleNamespace(is_encoder_decoder=False)
+
+        def __call__(self, input_ids: Any) -> Any:
+            return SimpleNamespace(logits=seen.log())
+
+    engine = TorchEngine(Model(), None)
     answer = engine.answer(Question("", prompt=[0, 1], completion=[2]))
     assert answer.logp.tolist() == pytest.approx([math.log(0.5)])
     assert answer.greedy.tolist() == [2]

@@ -13,13 +13,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
 from tactful import __version__
-from tactful.errors import DataError, InterruptedRunError, TactfulError
+from tactful.errors import DataError, InterruptedRunError, MissingExtraError, TactfulError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -53,7 +55,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[TEXT|FILE]...",
-        help="Texts, or one file (.csv .tsv .jsonl .parquet .txt, also .gz). "
+        help="Texts, or one file (.csv .tsv .jsonl .parquet .txt, also .gz, .zst). "
         "Nothing or '-' reads a text per line from stdin.",
     ),
 ]
@@ -94,6 +96,10 @@ def rewrite(
     adapter: Annotated[
         Path | None, typer.Option(help="A folder that tactful train left, in place of ours.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What writes: torch, gguf, ct2, openai (a server), or auto."),
+    ] = None,
     output: Output = None,
     column: Column = None,
     screener: ScreenerPath = None,
@@ -104,23 +110,67 @@ def rewrite(
             "--neutralise-formulas", help="Keep spreadsheets from running cells that start with =."
         ),
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes for a file with --output; 0 works in this one."),
+    ] = 1,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds a process may take for some 256 texts.")
+    ] = 900.0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start a file over, whatever an earlier run had done.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="A page with plots on what became of a file (.html)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rewrite texts that insult; leave the others as they are, byte for byte."""
+    """Rewrite texts that insult; leave the others as they are, byte for byte.
+
+    A file with --output may be stopped or killed: the same command again goes on.
+    """
     from tactful.records import POLICIES
     from tactful.rewriting.batch import ADDED, summary
     from tactful.rewriting.rewriter import METHODS
 
     _one_of(policy, POLICIES, "--policy")
     _one_of(method, METHODS, "--method")
+    if engine is not None:
+        from tactful.engines import ENGINES
+
+        _one_of(engine, ENGINES, "--engine")
     source = _source(inputs, column)
+    if source.path is not None and output is not None:
+        from tactful.cli_files import rewrite_to_file
+
+        counts = rewrite_to_file(
+            source.path,
+            output,
+            source.column,
+            partial(_load_rewriter, model, policy, method, screener, adapter, engine),
+            settings={"policy": policy, "all": every, "tactful": __version__},
+            workers=workers,
+            timeout=timeout,
+            force=every,
+            neutralise_formulas=neutralise_formulas,
+            fresh=fresh,
+            report=report,
+        )
+        if strict and counts["error"]:
+            raise typer.Exit(3)
+        return
+    if report is not None or fresh:
+        raise typer.BadParameter("--report and --fresh go with a file and --output")
     _refuse_clash(source, ADDED, output)
     with _sink(output, [*source.columns, *ADDED], neutralise=neutralise_formulas) as write:
-        rewriter = _load_rewriter(model, policy, method, screener, adapter)
+        # From a terminal or a pipe, texts come one at a time.
+        purpose: Literal["alone", "batch"] = "batch" if source.path else "alone"
+        rewriter = _load_rewriter(model, policy, method, screener, adapter, engine, purpose)
         if write is not None and _is_text_file(output):
             write = _only_text(write)
         counts = _rewrite_all(source, rewriter, write, every=every, as_json=as_json)
-    if source.is_file or counts.total() > 1:
+    if source.path or counts.total() > 1:
         _say(summary(counts))
     if strict and counts["error"]:
         raise typer.Exit(3)
@@ -450,6 +500,27 @@ def taste(
     _finished(output, found, as_json)
 
 
+@app.command("back-translate")
+def back_translate(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/back.yaml.")],
+    output: RunFolder,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from a first rewriter how people insult, for a second one's warm-up. Resumes."""
+    from tactful.back_translation import BackRecipe
+    from tactful.back_translation import back_translate as run
+    from tactful.config import load_recipe
+
+    _quiet_libraries()
+    loaded = load_recipe(recipe, BackRecipe, overrides or [])
+
+    def told(done: int, total: int, what: str) -> None:
+        _say(f"{what}: {done:,} of {total:,}")
+
+    _finished(output, run(loaded, output, say=_say, progress=told), as_json)
+
+
 def _told() -> Callable[[Mapping[str, float]], None]:
     """One line a log: the step, and what most want to see."""
     shown = ("loss", "play/passed/all", "play/value", "eval_joint", "eval_style", "eval_meaning")
@@ -542,6 +613,91 @@ def judge_check(
         _print(render_judge_check(found))
 
 
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than this machine need --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 is any free one.")] = 8000,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Who may ask, one a line: NAME KEY [LIMIT]. Else TACTFUL_KEYS."),
+    ] = None,
+    limit: Annotated[
+        str, typer.Option(help="What each key may ask, as 600/minute; left out: no limit.")
+    ] = "",
+    policy: Annotated[
+        str, typer.Option(help="What an unresolved text becomes: keep (flagged), mask or block.")
+    ] = "mask",
+    method: Annotated[str, typer.Option(help="model, or replace (a table alone).")] = "model",
+    model: Annotated[
+        str, typer.Option(help="'base', a local folder, or org/name@revision once fetched.")
+    ] = "base",
+    adapter: Annotated[
+        Path | None, typer.Option(help="A folder that tactful train left, in place of ours.")
+    ] = None,
+    screener: ScreenerPath = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="package.module:callable that makes an engine in place of ours."),
+    ] = None,
+    deadline: Annotated[
+        float, typer.Option(help="Seconds until a request is answered, with a rewrite or without.")
+    ] = 30.0,
+    engine_timeout: Annotated[
+        float, typer.Option(help="Seconds on one batch after which the engine is replaced.")
+    ] = 60.0,
+    start_timeout: Annotated[
+        float, typer.Option(help="Seconds the engine may take to start.")
+    ] = 300.0,
+    queue: Annotated[int, typer.Option(help="Texts admitted at a time for rewriting.")] = 64,
+    batch: Annotated[int, typer.Option(help="Texts that are rewritten together.")] = 16,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1_000_000,
+    public_url: Annotated[
+        str, typer.Option(help="How clients reach it, when it is behind a proxy.")
+    ] = "",
+    openapi: Annotated[
+        bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")
+    ] = False,
+) -> None:
+    """Rewrite and score behind an API: our own, OpenAI's and Perspective's shapes."""
+    try:
+        from tactful.serving.run import describe
+        from tactful.serving.run import serve as run
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("tactful"):
+            raise
+        raise MissingExtraError("tactful serve", "serve") from error
+    from tactful.config import validate
+    from tactful.serving.settings import ServeConfig
+
+    if openapi:
+        _print(describe().rstrip("\n"))
+        return
+    told: dict[str, Any] = {"model": model, "method": method, "policy": policy}
+    told |= {"adapter": adapter, "screener": screener}
+    if engine is not None:
+        told["factory"] = engine
+    config = validate(
+        {
+            "host": host,
+            "port": port,
+            "limit": limit,
+            "deadline": deadline,
+            "engine_timeout": engine_timeout,
+            "start_timeout": start_timeout,
+            "queue": queue,
+            "batch": batch,
+            "max_body": max_body,
+            "public_url": public_url,
+            "engine": told,
+        },
+        ServeConfig,
+        name="tactful serve",
+    )
+    run(config, keys)
+
+
 @screener_app.command("fit")
 def screener_fit(
     recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/screener.yaml.")],
@@ -631,13 +787,13 @@ class _Source:
         column: str,
         columns: list[str],
         *,
-        is_file: bool,
-        total: int | None,
+        path: Path | None = None,
+        total: int | None = None,
     ) -> None:
         self.rows = rows
         self.column = column
         self.columns = columns
-        self.is_file = is_file
+        self.path = path
         self.total = total
 
 
@@ -660,16 +816,17 @@ def _source(inputs: list[str] | None, column: str | None) -> _Source:
     if inputs == ["-"]:
         if sys.stdin.isatty():
             _say("reading one text a line from the keyboard; end with Ctrl-D")
-        return _Source(_lines(), "text", ["text"], is_file=False, total=None)
+        return _Source(_lines(), "text", ["text"])
     rows = [Row(number, {"text": text}, None) for number, text in enumerate(inputs, 1)]
-    return _Source(rows, "text", ["text"], is_file=False, total=len(rows))
+    return _Source(rows, "text", ["text"], total=len(rows))
 
 
 def _is_file_name(given: str) -> bool:
     """A text is hardly ever one word that ends like a data file, so such a word names one."""
-    from tactful.corpora.read import KINDS
+    from tactful.corpora.read import KINDS, PACKINGS
 
-    if len(given) > 1024 or "\0" in given or Path(given).suffix.lower() not in {*KINDS, ".gz"}:
+    endings = {*KINDS, *PACKINGS}
+    if len(given) > 1024 or "\0" in given or Path(given).suffix.lower() not in endings:
         return False
     return Path(given).is_file() or not any(c.isspace() for c in given)
 
@@ -685,7 +842,7 @@ def _file_source(path: Path, column: str | None) -> _Source:
             f"{path}: say which column holds the text with --column: {', '.join(names)}"
         )
     require_columns(path, names, [column])
-    return _Source(read_rows(path), column, names, is_file=True, total=None)
+    return _Source(read_rows(path), column, names, path=path)
 
 
 def _refuse_clash(source: _Source, added: Sequence[str], output: Path | None) -> None:
@@ -735,7 +892,13 @@ def _sink(
 
 
 def _load_rewriter(
-    model: str, policy: Any, method: Any, screener: Path | None, adapter: Path | None = None
+    model: str,
+    policy: Any,
+    method: Any,
+    screener: Path | None,
+    adapter: Path | None = None,
+    engine: str | None = None,
+    purpose: Literal["alone", "batch"] = "batch",
 ) -> Rewriter:
     from tactful.models import resolve
 
@@ -752,6 +915,8 @@ def _load_rewriter(
             config=RewriteConfig(policy=policy),
             method=method,
             adapter=adapter,
+            engine=engine,
+            purpose=purpose,
         )
 
 
@@ -778,7 +943,7 @@ def _rewrite_all(
 
     counts: Counter[str] = Counter()
     # From a terminal or a pipe each answer should come as soon as it is there.
-    chunk = 64 if source.is_file else 1
+    chunk = 64 if source.path else 1
     rows = _progress(source.rows, source.total, "rewriting")
     for row, result in rewrite_rows(rows, rewriter, source.column, force=every, chunk=chunk):
         counts[result.status] += 1
@@ -896,7 +1061,7 @@ def _pair(given: str, option: str) -> tuple[str, str]:
 
 
 def _spinner(message: str) -> AbstractContextManager[object]:
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or parent_process() is not None:
         return nullcontext()
     from rich.console import Console
 

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tactful import __version__
+from tactful.engines import PACKAGES, choices, installed
 from tactful.errors import TactfulError
 from tactful.models import home, native_bfloat16, status
 
@@ -38,6 +39,8 @@ def examine() -> dict[str, Any]:
         "bfloat16": _bfloat16(),
         "home": str(home()),
         "models": models,
+        "engines": _engines(),
+        "chosen": [choice.render() for choice in choices()],
         "screener": _screener(problems),
         "problems": problems,
     }
@@ -53,6 +56,8 @@ def render(findings: dict[str, Any]) -> str:
     ]
     for model in findings["models"]:
         lines.append(f"{model['name']:<11} {model['state']}: {model['what']} ({model['licence']})")
+    lines.append("engines     " + ", ".join(f"{n} {v}" for n, v in findings["engines"].items()))
+    lines += [f"chosen      {choice}" for choice in findings["chosen"]]
     lines.append(f"screener    {findings['screener']}")
     lines += [f"PROBLEM     {problem}" for problem in findings["problems"]]
     return "\n".join(lines if findings["problems"] else [*lines, "all is well"])
@@ -64,6 +69,13 @@ def _installed(name: str, problems: list[str]) -> str:
     except PackageNotFoundError:
         problems.append(f"{name} is not installed: pip install tactful")
         return "missing"
+
+
+def _engines() -> dict[str, str]:
+    """What can write here; none of them but torch is needed, and its extra is its name."""
+    return {
+        name: installed(name) or f'missing: pip install "tactful[{name}]"' for name in PACKAGES
+    }
 
 
 def _bfloat16() -> str:

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tactful.errors import ConfigError, DataError, MissingExtraError, TactfulError
 from tactful.models import ModelFiles, file_sha256, quiet_transformers, resolve
 from tactful.parity import (
     Answer,
     CT2Engine,
+    CT2TranslatorEngine,
     Engine,
     Format,
     LlamaCppEngine,
@@ -32,6 +29,12 @@ from tactful.parity import (
     TorchEngine,
     compare,
     questions,
+)
+from tactful.rollouts.conversion import (
+    require_gguf,
+    split_name,
+    write_ct2,
+    write_gguf_adapter,
 )
 from tactful.rollouts.local import LocalBackend
 from tactful.run_folder import ADAPTER
@@ -85,7 +88,7 @@ def export(
     files = resolve(base)
     require_fit(adapter, files)
     if chosen == "gguf":
-        _require_gguf(adapter, files)
+        require_gguf(adapter, files)
     say("asking torch ...")
     backend = LocalBackend.load(files.folder, dtype="float32", adapter=adapter, device="cpu")
     leader = Leader(backend, files, adapter)
@@ -135,7 +138,7 @@ def find_adapter(run: Path) -> Path:
 def require_fit(adapter: Path, base: ModelFiles) -> None:
     """Compare the adapter's shapes with the base's layers; say what differs."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     settings = _settings(adapter)
     if settings.get("peft_type") != "LORA":
@@ -145,13 +148,13 @@ def require_fit(adapter: Path, base: ModelFiles) -> None:
         config = AutoConfig.from_pretrained(base.folder, local_files_only=True, **safe)
         # No memory is taken for weights of which only the shapes are asked.
         with torch.device("meta"), quiet_transformers():
-            auto: Any = AutoModelForCausalLM
+            auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
             layers = dict(auto.from_config(config, **safe).named_modules())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{base.name} is no causal language model we can export") from error
+        raise ConfigError(f"{base.name} is no language model we can export") from error
     wrong = []
     for name, shape in _shapes(adapter).items():
-        layer, side = _split(name)
+        layer, side = split_name(name)
         if side not in ("A", "B"):
             continue
         weight = getattr(layers.get(layer), "weight", None)
@@ -240,106 +243,23 @@ def _merged_engine(folder: Path) -> Engine:
 
 
 def _write_ct2(leader: Leader, folder: Path) -> None:
-    from ctranslate2.converters import TransformersConverter
+    write_ct2(merge(leader.backend.model), leader.backend.tokenizer, folder)
 
-    # Beside what is written, where room for weights of that size is needed anyway.
-    with tempfile.TemporaryDirectory(prefix="merged-", dir=folder) as work:
-        merged, converted = Path(work) / "merged", Path(work) / "converted"
-        _write_merged(leader, merged)
-        try:
-            with quiet_transformers():
-                TransformersConverter(str(merged)).convert(str(converted))
-        except ValueError as error:
-            raise ConfigError(f"CTranslate2 cannot convert this model: {error}") from error
-        for path in converted.iterdir():
-            path.rename(folder / path.name)
-    leader.backend.tokenizer.save_pretrained(folder)
+
+def _ct2_engine(folder: Path) -> Engine:
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # Only what has a decoder of its own says how that starts.
+    return (CT2TranslatorEngine if "decoder_start_token" in settings else CT2Engine)(folder)
 
 
 # --- GGUF ----------------------------------------------------------------------------------------
 
 
-def permute_rows(weights: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Rows of a query or key projection in llama.cpp's order.
-
-    Rotary embeddings turn pairs of rows. transformers pairs a head's first half with its second,
-    llama.cpp pairs neighbours: 0 1 2 3 becomes 0 2 1 3.
-    """
-    half = weights.shape[0] // heads // 2
-    split = weights.reshape(heads, 2, half, *weights.shape[1:])
-    return np.ascontiguousarray(split.swapaxes(1, 2)).reshape(weights.shape)
-
-
-def gguf_tensors(
-    weights: Mapping[str, NDArray[np.float32]], config: Any
-) -> dict[str, NDArray[np.float32]]:
-    """An adapter's tensors under llama.cpp's names and in its order.
-
-    Only B is permuted: its rows are the projection's outputs, those of A are the rank's.
-    """
-    from gguf import MODEL_ARCH, get_tensor_name_map
-
-    names = get_tensor_name_map(MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    made = {}
-    for name, values in weights.items():
-        layer, side = _split(name)
-        known = names.get_name(layer)
-        if known is None or side not in ("A", "B"):
-            raise ConfigError(f"llama.cpp has no place for {name}; export the model as merged")
-        turned = heads.get(layer.rpartition(".")[2]) if side == "B" else None
-        made[f"{known}.weight.lora_{side.lower()}"] = (
-            permute_rows(values, turned) if turned else values
-        )
-    return made
-
-
-def _require_gguf(adapter: Path, base: ModelFiles) -> None:
-    """What llama.cpp's adapters can hold, told before any work."""
-    settings = _settings(adapter)
-    special = [
-        name
-        for name in ("use_dora", "use_rslora", "lora_bias", "alpha_pattern", "modules_to_save")
-        if settings.get(name)
-    ]
-    if settings.get("bias", "none") != "none":
-        special.append("bias")
-    if special:
-        raise ConfigError(
-            f"a GGUF adapter holds plain LoRA only, {adapter} has {', '.join(special)}; "
-            "export the model as merged"
-        )
-    kind = json.loads((base.folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind != "llama":
-        raise ConfigError(
-            f"{base.name} is a {kind} model; GGUF adapters are written for llama only"
-        )
-    if base.gguf is None:
-        raise ConfigError(
-            f"{base.folder} holds no GGUF file of the base. Convert it with llama.cpp's "
-            "convert_hf_to_gguf.py and put the file there, or export the model as merged."
-        )
-
-
 def _write_gguf(leader: Leader, folder: Path) -> None:
-    import gguf
-    from safetensors.torch import load_file
-
-    assert leader.base.gguf is not None, "checked by _require_gguf"
+    assert leader.base.gguf is not None, "checked by require_gguf"
     # The file as it is: merged and quantised to four bits again, the adapter might be rounded away.
     shutil.copyfile(leader.base.gguf, folder / leader.base.gguf.name)
-    weights = load_file(leader.adapter / ADAPTER_FILE)
-    plain = {name: tensor.float().numpy() for name, tensor in weights.items()}
-    writer = gguf.GGUFWriter(folder / ADAPTER_GGUF, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
-    writer.add_type(gguf.GGUFType.ADAPTER)
-    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(_settings(leader.adapter)["lora_alpha"]))
-    for name, values in gguf_tensors(plain, leader.backend.model.config).items():
-        writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_gguf_adapter(leader.adapter, leader.base, folder / ADAPTER_GGUF)
 
 
 def _gguf_engine(folder: Path) -> Engine:
@@ -377,12 +297,6 @@ def _shapes(adapter: Path) -> dict[str, tuple[int, ...]]:
         raise DataError(f"{adapter / ADAPTER_FILE} is not readable: {error}") from error
 
 
-def _split(name: str) -> tuple[str, str]:
-    """`base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`: the layer, and A."""
-    layer, _, rest = name.removeprefix("base_model.model.").partition(".lora_")
-    return layer, rest.removesuffix(".weight")
-
-
 _WRITERS: dict[Format, Callable[[Leader, Path], None]] = {
     "merged": _write_merged,
     "gguf": _write_gguf,
@@ -391,5 +305,5 @@ _WRITERS: dict[Format, Callable[[Leader, Path], None]] = {
 _ENGINES: dict[Format, Callable[[Path], Engine]] = {
     "merged": _merged_engine,
     "gguf": _gguf_engine,
-    "ct2": CT2Engine,
+    "ct2": _ct2_engine,
 }

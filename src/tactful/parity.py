@@ -20,7 +20,7 @@ from tactful.corpora.piles import own_corpus
 from tactful.errors import TactfulError
 from tactful.prompts import trained
 from tactful.rollouts.local import encode_prompt
-from tactful.training.logprobs import completion_ids
+from tactful.training.logprobs import completion_ids, decoder_start
 
 Format = Literal["merged", "gguf", "ct2"]
 
@@ -199,7 +199,7 @@ def _differences(some: Sequence[Answer], others: Sequence[Answer]) -> NDArray[np
 
 
 class TorchEngine:
-    """A causal model of transformers."""
+    """A model of transformers, causal or encoder-decoder."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model = model
@@ -213,17 +213,23 @@ class TorchEngine:
         """One pass over prompt and completion."""
         import torch
 
-        ids = torch.tensor([[*question.prompt, *question.completion]])
+        prompt, completion = question.prompt, question.completion
         with torch.inference_mode():
-            logits = self.model(input_ids=ids).logits[0].float()
-        return _read(logits.log_softmax(dim=-1).numpy(), question)
+            if self.model.config.is_encoder_decoder:
+                ids = torch.tensor([[decoder_start(self.model), *completion[:-1]]])
+                found = self.model(input_ids=torch.tensor([prompt]), decoder_input_ids=ids)
+                told = found.logits[0]
+            else:
+                found = self.model(input_ids=torch.tensor([[*prompt, *completion]]))
+                # Position t tells of token t + 1.
+                told = found.logits[0, len(prompt) - 1 : -1]
+        return _read(told.float().log_softmax(dim=-1).numpy(), completion)
 
 
-def _read(logp: NDArray[np.float32], question: Question) -> Answer:
-    """From (tokens, vocabulary), where position t tells of token t + 1."""
-    told = logp[len(question.prompt) - 1 : -1].astype(np.float64)
-    steps = np.arange(len(question.completion))
-    return Answer(told[steps, question.completion], told.argmax(axis=-1))
+def _read(logp: NDArray[np.float32], completion: Sequence[int]) -> Answer:
+    """From (tokens of the completion, vocabulary)."""
+    told = logp.astype(np.float64)
+    return Answer(told[np.arange(len(completion)), completion], told.argmax(axis=-1))
 
 
 class CT2Engine:
@@ -232,11 +238,10 @@ class CT2Engine:
     def __init__(self, folder: Path) -> None:
         import ctranslate2
         import torch
-        from transformers import AutoTokenizer
 
         threads = torch.get_num_threads()
         self.generator = ctranslate2.Generator(str(folder), intra_threads=threads)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer = _tokenizer(folder)
 
     def reads(self, question: Question) -> bool:
         """Whether the tokenizer makes the same tokens."""
@@ -246,7 +251,54 @@ class CT2Engine:
         """One pass over prompt and completion, as words: its vocabulary is a file of its own."""
         words = self.tokenizer.convert_ids_to_tokens([*question.prompt, *question.completion])
         told = np.array(self.generator.forward_batch([words], return_log_probs=True))
-        return _read(told[0], question)
+        return _read(told[0, len(question.prompt) - 1 : -1], question.completion)
+
+
+class CT2TranslatorEngine:
+    """A CTranslate2 translator, as encoder-decoders are there called.
+
+    It scores a given completion in one pass, but tells what it would have written only step by
+    step, so it is asked once for each token.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import ctranslate2
+        import torch
+
+        threads = torch.get_num_threads()
+        self.translator = ctranslate2.Translator(str(folder), intra_threads=threads)
+        self.tokenizer = _tokenizer(folder)
+
+    def reads(self, question: Question) -> bool:
+        """Whether the tokenizer makes the same tokens."""
+        return encode_prompt(self.tokenizer, question.text) == question.prompt
+
+    def answer(self, question: Question) -> Answer:
+        """The end of a completion is not given: a translator scores one behind what it is given."""
+        source = self.tokenizer.convert_ids_to_tokens(question.prompt)
+        words = self.tokenizer.convert_ids_to_tokens(question.completion)
+        [scored] = self.translator.score_batch([source], [words[:-1]])
+        if scored.tokens != words:
+            raise TactfulError(f"CTranslate2 scored {scored.tokens} where {words} was asked about")
+        greedy = []
+        for step in range(len(words)):
+            [written] = self.translator.translate_batch(
+                [source],
+                target_prefix=[words[:step]],
+                beam_size=1,
+                # The prefix counts; by default the first token may not be the end.
+                max_decoding_length=step + 1,
+                min_decoding_length=0,
+                return_end_token=True,
+            )
+            greedy.append(self.tokenizer.convert_tokens_to_ids(written.hypotheses[0][step]))
+        return Answer(np.array(scored.log_probs, dtype=np.float64), np.array(greedy))
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 class LlamaCppEngine:

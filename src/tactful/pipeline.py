@@ -43,15 +43,17 @@ from tactful.scorers.similarity import MiniLMSimilarity
 from tactful.scorers.taste import Taste
 from tactful.screeners.base import Screener
 from tactful.screeners.linear import LinearScreener
+from tactful.training.adaptive import Adaptive, AdaptiveScreener
 from tactful.training.alarms import Alarm
 from tactful.training.checkpoints import latest, to_resume
-from tactful.training.game import Game, Gate, Play, as_follower, ask, budget
+from tactful.training.game import Follower, Game, Gate, Play, as_follower, ask, budget
 from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer, StopOnSignal
 from tactful.training.warm import WarmConfig, build_warm_start, statistics
 from tactful.training.warm_found import DEMONSTRATIONS, Demonstration, read_demonstrations
 
 _STATE = "trainer_state.json"
+_TASTE = "taste"
 _SEARCH_CHUNK = 256
 # Below this share of toxic texts a pile is more likely the wrong one than a mild one.
 _FEW = 0.1
@@ -112,6 +114,8 @@ class Followers(Config):
     shape: bool = True
     """Length, repetition, chatter, and what must be kept (numbers, links, names of people)."""
     also: tuple[Custom, ...] = ()
+    adaptive: Adaptive | None = None
+    """Whether the screener learns from what the leader gets past it, and from whom; off by default."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -155,6 +159,10 @@ class WarmRecipe(Config):
     warm: WarmConfig = WarmConfig()
     search: bool = True
     """Show what the product's search over replacements makes of real toxic texts, too."""
+    demonstrations: Path | None = None
+    """The folder of `tactful back-translate`, whose demonstrations are shown instead of new ones."""
+    start: Path | None = None
+    """An adapter to go on from."""
     base: str = "base"
     lora: LoraSettings = LoraSettings()
     train: SROConfig = SROConfig(learning_rate=5e-4, batch=32)
@@ -178,16 +186,26 @@ def warm_up(
     shown = _kept_demonstrations(recipe, out)
     if shown is None:
         say("making demonstrations")
-        shown = _demonstrations(recipe, toxic, say)
+        shown = _given(recipe.demonstrations) or _demonstrations(recipe, toxic, say)
         _keep_demonstrations(shown, recipe, out)
     kinds = statistics(shown)
     say(f"learning {len(shown):,} demonstrations of {len(kinds)} kinds")
     rows = [{"prompt": d.source, "completion": d.completion} for d in shown]
-    policy = Policy.load(recipe.base, lora=recipe.lora, seed=recipe.seed)
+    policy = Policy.load(recipe.base, adapter=recipe.start, lora=recipe.lora, seed=recipe.seed)
     trainer = SROTrainer(
         policy, recipe.train, rows, out, look=look, callbacks=[_Metrics(folder, told)]
     )
     return _run(trainer, policy, look, folder, rows, resume)
+
+
+def _given(folder: Path | None) -> list[Demonstration] | None:
+    if folder is None:
+        return None
+    if not (folder / DEMONSTRATIONS).exists():
+        raise DataError(
+            f"{folder} holds no {DEMONSTRATIONS}; give what `tactful back-translate` left"
+        )
+    return read_demonstrations(folder / DEMONSTRATIONS)
 
 
 def _demonstrations(recipe: WarmRecipe, toxic: Sequence[Example], say: Say) -> list[Demonstration]:
@@ -435,9 +453,10 @@ def _run(
         raise InterruptedRunError(
             f"stopped on request; run the same command again and it goes on from {latest(out)}"
         )
-    policy.save(out / ADAPTER)
+    policy.save(out / ADAPTER, write=first)
     step = _kept_step(trainer)
-    found = look(policy, step)
+    with policy.whole():
+        found = look(policy, step)
     if first:
         folder.about(**about, result={"step": step, **found})
         report_run(out)
@@ -489,15 +508,52 @@ def gates_of(followers: Followers) -> list[Gate]:
     own = _own_gates(followers.also)
     screener = LinearScreener.load(followers.screener)
     passing = 1 - screener.thresholds.passing if followers.style is None else followers.style
-    gates = [Gate("style", as_follower(screener), passing)]
+    taste = Taste.load(followers.taste_from) if _tastes(followers) else None
+    style = as_follower(screener)
+    if followers.adaptive is not None:
+        auditor = _auditor(followers.adaptive, taste)
+        style = AdaptiveScreener(screener, passing, auditor, followers.adaptive)
+    gates = [Gate("style", style, passing)]
     if followers.similarity is not None:
         gates.append(Gate("similarity", MiniLMSimilarity.load(), followers.similarity))
-    if followers.taste is not None:
-        gates.append(Gate("taste", Taste.load(followers.taste_from), followers.taste))
+    if followers.taste is not None and taste is not None:
+        gates.append(Gate("taste", taste, followers.taste))
     if followers.likelihood is not None:
         likely = LikelihoodFluency(LocalBackend.load())
         gates.append(Gate("likelihood", likely, followers.likelihood))
     return [*gates, *([Gate("shape", _shape, 0.5)] if followers.shape else []), *own]
+
+
+def _tastes(followers: Followers) -> bool:
+    audits = followers.adaptive is not None and followers.adaptive.auditor == _TASTE
+    return audits or followers.taste is not None
+
+
+def _auditor(adaptive: Adaptive, taste: Taste | None) -> Gate:
+    """Who reads what passed the screener; asked once, so that what is wrong is told before."""
+    name, threshold = adaptive.auditor, 0.5
+    if name == _TASTE and taste is not None:
+        follower: Follower = taste
+    elif is_call(name):
+        follower = custom_scorer(name)
+    else:
+        screener = _any_screener(Path(name))
+        follower, threshold = as_follower(screener), 1 - screener.thresholds.passing
+    chosen = threshold if adaptive.threshold is None else adaptive.threshold
+    gate = Gate("auditor", follower, chosen)
+    try:
+        ask(gate, ["that is wrong"], ["that is wrong"])
+    except TactfulError as error:
+        raise ConfigError(f"followers.adaptive.auditor cannot be asked: {error}") from error
+    return gate
+
+
+def _any_screener(folder: Path) -> Screener:
+    if (folder / "model.safetensors").is_file():
+        from tactful.screeners.transformer import TransformerScreener
+
+        return TransformerScreener.load(folder)
+    return LinearScreener.load(folder)
 
 
 def _own_gates(also: Sequence[Custom]) -> list[Gate]:

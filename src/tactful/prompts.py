@@ -46,3 +46,8 @@ def few_shot(text: str) -> list[Message]:
 def trained(text: str) -> str:
     """What a model trained with tactful completes: short, since it is read for every sample."""
     return f"Toxic: {text}\nPolite:\n"
+
+
+def insulting(text: str) -> str:
+    """The way back, for back-translation only."""
+    return f"Polite: {text}\nToxic:\n"

@@ -37,6 +37,8 @@ class TasteRecipe(Config):
 
     warm_start: Path
     """The folder of a warm start's run: its demonstrations teach, its adapter writes samples."""
+    demonstrations: Path | None = None
+    """The folder of `tactful back-translate`, whose demonstrations teach instead."""
     lessons: Annotated[int, Field(ge=1)] = 2500
     kept_back: Annotated[int, Field(ge=0)] = 200
     """Lessons that are not learned but asked afterwards."""
@@ -55,7 +57,7 @@ def teach_taste(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
     """Make lessons, learn them, ask those kept back; leaves the taste in `out`."""
-    shown = demonstrations(recipe.warm_start)
+    shown = demonstrations(recipe.demonstrations or recipe.warm_start)
     adapter = recipe.warm_start / ADAPTER
     rng = np.random.default_rng(recipe.seed)
     chosen = [shown[i] for i in rng.permutation(len(shown))]
@@ -73,11 +75,11 @@ def teach_taste(
     return preferences(taste, asked)
 
 
-def demonstrations(warm_start: Path) -> list[Demonstration]:
+def demonstrations(folder: Path) -> list[Demonstration]:
     """What a warm start was shown whose answers people wrote."""
-    path = warm_start / DEMONSTRATIONS
+    path = folder / DEMONSTRATIONS
     if not path.exists():
-        raise DataError(f"{warm_start} holds no {DEMONSTRATIONS}; give the folder of a warmup")
+        raise DataError(f"{folder} holds no {DEMONSTRATIONS}; give the folder of a warmup")
     shown = read_demonstrations(path)
     return [d for d in shown if not d.kind.startswith("found") and d.source != d.completion]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import os
 import tracemalloc
@@ -15,9 +16,11 @@ import pytest
 from tactful.corpora.read import (
     Row,
     column_names,
+    column_types,
     kind_of,
     read_rows,
     require_columns,
+    survey,
 )
 from tactful.errors import DataError
 
@@ -25,6 +28,12 @@ from tactful.errors import DataError
 def file(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     raw = content.encode() if isinstance(content, str) else content
+    if name.endswith(".zst"):
+        # In two frames, as programs that append to a file write them.
+        middle = len(raw) // 2
+        raw = b"".join(
+            pa.Codec("zstd").compress(half, asbytes=True) for half in (raw[:middle], raw[middle:])
+        )
     path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
     return path
 
@@ -44,6 +53,7 @@ def read_into(rows: list[Row], path: Path) -> None:
         ("a.jsonl", '{"id": "1", "text": "hello, you"}\n\n{"id": "2", "text": "no"}'),
         ("a.ndjson", '{"id": "1", "text": "hello, you"}\r\n{"id": "2", "text": "no"}\r\n'),
         ("a.csv.gz", 'id,text\n1,"hello, you"\n2,no\n'),
+        ("a.csv.zst", 'id,text\n1,"hello, you"\n2,no\n'),
         ("a.b.tsv.gz", "id\ttext\n1\thello, you\n2\tno\n"),
         ("a.jsonl.gz", '{"id": "1", "text": "hello, you"}\n{"id": "2", "text": "no"}'),
     ],
@@ -413,3 +423,37 @@ def test_parquet_memory_stays_small(tmp_path: Path) -> None:
         pa.total_allocated_bytes() - before for row in read_rows(path) if row.number % 500 == 0
     )
     assert peak < 8_000_000
+
+
+def test_survey(tmp_path: Path) -> None:
+    """Bytes and their hash, and as many rows as can be told without reading them."""
+    plain = file(tmp_path, "a.txt", "one\ntwo")
+    found = survey(plain)
+    assert (found.size, found.rows) == (7, 2)
+    assert found.sha256 == hashlib.sha256(b"one\ntwo").hexdigest()
+    assert survey(file(tmp_path, "b.txt", "one\nTwo")) != found
+    assert survey(file(tmp_path, "a.csv", "text\none\n")).rows == 1
+    assert survey(file(tmp_path, "empty.csv", "")).rows == 0
+    assert survey(file(tmp_path, "a.jsonl.gz", '{"a": 1}\n')).rows is None
+    pq.write_table(pa.table({"n": range(70)}), tmp_path / "a.parquet")
+    assert survey(tmp_path / "a.parquet").rows == 70
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(DataError, match="is a pipe or device"):
+        survey(tmp_path / "pipe.txt")
+    with pytest.raises(DataError, match="cannot be read"):
+        survey(file(tmp_path, "b.parquet", "no parquet"))
+
+
+def test_column_types(tmp_path: Path) -> None:
+    """Tables of text hold text, Parquet its own types, and JSON lines differ."""
+    path = tmp_path / "a.parquet"
+    at = pa.array([1], pa.timestamp("ns"))
+    pq.write_table(pa.table({"n": [1], "at": at, "tags": [["x"]]}), path)
+    types = {"n": pa.int64(), "at": pa.string(), "tags": pa.list_(pa.string())}
+    assert {name: str(t) for name, t in column_types(path).items()} == {
+        name: str(t).replace("item", "element") for name, t in types.items()
+    }
+    assert column_types(file(tmp_path, "a.csv", "a,b\n")) == {"a": pa.string(), "b": pa.string()}
+    assert column_types(file(tmp_path, "a.jsonl", '{"a": 1}\n')) == {}
+    with pytest.raises(DataError, match="cannot be read"):
+        column_types(file(tmp_path, "b.parquet", "no parquet"))

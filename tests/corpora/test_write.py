@@ -20,7 +20,7 @@ ROWS: list[dict[str, Any]] = [
     {"text": 'a "quoted", line\nand more\r', "n": "1"},
     {"text": "= sum\té \0", "n": "-2"},
 ]
-NAMES = ["a.csv", "a.tsv", "a.jsonl", "a.ndjson.gz", "a.csv.gz", "a.parquet"]
+NAMES = ["a.csv", "a.tsv", "a.jsonl", "a.ndjson.gz", "a.csv.gz", "a.tsv.zst", "a.parquet"]
 
 
 def written(path: Path, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tactful.records import Response
-from tactful.rewriting.rerank import consensus, merit, rank
+from tactful.rewriting.rerank import merit, rank
 
 
 def response(text: str, toxicity: float, **scores: float) -> Response:
@@ -31,14 +31,6 @@ def test_ties_and_repeats() -> None:
     again = response("a", 0.1, similarity=0.5)
     assert [r.rewrite for r in rank([first, second, again])] == ["a", "b"]
     assert rank([]) == []
-
-
-def test_consensus_by_hand() -> None:
-    """ "a b" has the pieces a, b and "a b"; "a c" shares one of its three: 2 * 1 / 6."""
-    found = consensus(["a b", "a b", "a c"])
-    assert found == pytest.approx([(1 + 1 + 1 / 3) / 3] * 2 + [(1 / 3 + 1 / 3 + 1) / 3])
-    assert consensus([]) == []
-    assert consensus(["x"]) == [1.0]
 
 
 def test_what_is_agreed_on_ranks_first() -> None:

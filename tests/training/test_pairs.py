@@ -84,17 +84,18 @@ def test_the_worst_must_be_worse_by_the_margin(margin: float, expected: int) -> 
     assert len(group_pairs([best, other], margin=margin).pairs) == expected
 
 
-def test_a_failed_rewrite_within_the_margin_gives_way() -> None:
-    """At 0.85 the rude one is too close to tell apart; the next worst is taken."""
+def test_a_failed_rewrite_needs_no_margin() -> None:
+    """At 0.85 the rude one has nearly the best value, but a gate has told it apart."""
     rude = judged("read it, fool", 0.85, "toxicity")
-    assert group_pairs([GOOD, POOR, rude]).pairs[1].rejected == "read"
+    assert group_pairs([GOOD, POOR, rude]).pairs[1].rejected == "read it, fool"
 
 
 def test_the_worth_of_a_failed_rewrite_never_makes_it_the_best() -> None:
     """The verdict comes first: 0.99 that failed stays behind 0.3 that passed."""
     tempting = judged("you lovely idiot", 0.99, "toxicity")
     got = group_pairs([tempting, POOR])
-    assert got.pairs == (Pair(SOURCE, "read", SOURCE),)
+    assert [pair.chosen for pair in got.pairs] == ["read", "read"]
+    assert [pair.rejected for pair in got.pairs] == [SOURCE, "you lovely idiot"]
 
 
 def test_where_none_passed_the_worst_is_pushed_down_or_all() -> None:

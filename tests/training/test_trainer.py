@@ -196,14 +196,57 @@ def test_the_best_look_is_what_is_left(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"best": True}, "best needs look_every and save_every"),
-        ({"best": True, "look_every": 2, "save_every": 3}, "multiple of look_every"),
+        ({"best": True}, "best needs look_every"),
+        ({"best": True, "look_every": 2}, r"best needs save_every \(0\) to be look_every \(2\)"),
+        # The looks between would be lost: what looked best there is on no disk.
+        ({"best": True, "look_every": 2, "save_every": 4}, "best needs save_every"),
         ({"patience": 2}, "patience needs look_every"),
+        ({"patience": 2, "look_every": 2}, "patience needs save_every.*looked best"),
+        ({"look_first": True}, "look_first needs look_every"),
     ],
 )
 def test_settings_that_do_not_go_together_are_told(wrong: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SROConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_whoever_looks_first_does_so_once(base: Path, tmp_path: Path) -> None:
+    """Before the first step, and not again when the run goes on."""
+    seen: list[int] = []
+
+    def look(model: Policy, step: int) -> dict[str, float]:
+        seen.append(step)
+        return {"joint": 0.5}
+
+    steps = {"steps": 4, "look_every": 2, "save_every": 2, "look_first": True}
+    config = QUICK.model_copy(update=steps)
+    trainer = SROTrainer(policy(base), config, DEMONSTRATIONS, tmp_path, look=look)  # type: ignore[arg-type]
+    trainer.train()
+    assert seen == [0, 2, 4]
+    trainer = SROTrainer(policy(base), config, DEMONSTRATIONS, tmp_path, look=look)  # type: ignore[arg-type]
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert seen == [0, 2, 4, 4]
+
+
+def test_patience_ends_with_the_best_weights_too(base: Path, tmp_path: Path) -> None:
+    """Without `best` being asked for: the second look is best and the run does not tire of it."""
+    weights: dict[int, float] = {}
+
+    def look(model: Policy, step: int) -> dict[str, float]:
+        weights[step] = surprisal(model)
+        return {"joint": {2: 0.5, 4: 0.6, 6: 0.3}[step]}
+
+    steps = {"steps": 6, "look_every": 2, "save_every": 2, "patience": 3}
+    model = policy(base)
+    SROTrainer(
+        model,
+        QUICK.model_copy(update=steps),
+        DEMONSTRATIONS,
+        tmp_path,
+        look=look,  # type: ignore[arg-type]
+    ).train()
+    assert sorted(weights) == [2, 4, 6]
+    assert surprisal(model) == pytest.approx(weights[4], abs=1e-3)
 
 
 def test_a_look_is_logged_and_can_choose(base: Path, tmp_path: Path) -> None:

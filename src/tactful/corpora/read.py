@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -28,6 +29,8 @@ import pyarrow.parquet as pq
 from tactful.errors import DataError
 
 Kind = Literal["csv", "tsv", "jsonl", "txt", "parquet"]
+Packing = Literal["", "gz", "zst"]
+"""How a text format is compressed."""
 KINDS: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -46,6 +49,7 @@ _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _BATCH = 1024
 # pyarrow reads a column of a whole row group ahead unless told to go in steps of so many bytes.
 _BUFFER = 2**20
+PACKINGS: dict[str, Packing] = {".gz": "gz", ".zst": "zst"}
 _PEEK = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -70,18 +74,62 @@ class Row:
         return (self.error or "") + cells
 
 
-def kind_of(path: Path) -> tuple[Kind, bool]:
-    """Says from the name of a file what it holds and whether it is gzipped."""
+def kind_of(path: Path) -> tuple[Kind, Packing]:
+    """Says from the name of a file what it holds and how that is compressed."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    gzipped = bool(suffixes) and suffixes[-1] == ".gz"
-    extension = "".join(suffixes[:-1][-1:] if gzipped else suffixes[-1:])
+    packing = PACKINGS.get("".join(suffixes[-1:]), "")
+    extension = "".join(suffixes[:-1][-1:] if packing else suffixes[-1:])
     kind = KINDS.get(extension)
-    if kind is None or (gzipped and kind == "parquet"):
+    if kind is None or (packing and kind == "parquet"):
         raise DataError(
             f"{path}: what kind of file this is cannot be told from its name. Use one of "
-            f"{', '.join(KINDS)}; each but .parquet may be followed by .gz"
+            f"{', '.join(KINDS)}; each but .parquet may be followed by {' or '.join(PACKINGS)}"
         )
-    return kind, gzipped
+    return kind, packing
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a file is known by: its bytes; `rows` are counted where that costs nothing.
+
+    The rows of Parquet are exact. In text formats they are lines, so cells with line breaks and
+    blank lines count too much; compressed ones are not counted.
+    """
+
+    size: int
+    sha256: str
+    rows: int | None
+
+
+def survey(path: Path) -> Survey:
+    """Reads a file once, as bytes."""
+    kind, packing = kind_of(path)
+    _require_readable(path)
+    if not path.is_file():
+        raise DataError(f"{path} is a pipe or device; what is read twice must be a file")
+    digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
+    try:
+        with path.open("rb", buffering=0) as handle:
+            while block := handle.read(_BUFFER):
+                digest.update(block)
+                size += len(block)
+                lines += block.count(b"\n")
+                last = block[-1:]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    lines += last != b"\n"
+    if kind == "parquet":
+        rows = next(_saying_what_broke(path, _length(path))).number
+    else:
+        # The header is a line, too.
+        rows = max(0, lines - (kind in _DELIMITERS))
+    return Survey(size, digest.hexdigest(), None if packing else rows)
+
+
+def _length(path: Path) -> Iterator[Row]:
+    """Gives one row whose number is how many there are."""
+    with pq.ParquetFile(path) as file:
+        yield Row(file.metadata.num_rows, {})
 
 
 def read_rows(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[Row]:
@@ -92,23 +140,38 @@ def read_rows(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[R
     the rows before the damage are given first. Blank lines of JSONL and CSV are passed over,
     except in a CSV of one column, where they are an empty cell.
     """
-    kind, gzipped = kind_of(path)
+    kind, packing = kind_of(path)
     _require_readable(path)
-    return _saying_what_broke(path, _rows(path, kind, gzipped, columns))
+    return _saying_what_broke(path, _rows(path, kind, packing, columns))
 
 
 def column_names(path: Path) -> list[str]:
     """Says which columns a file has; for JSONL, those of its first hundred rows."""
-    kind, gzipped = kind_of(path)
+    kind, packing = kind_of(path)
     _require_readable(path)
     if kind == "txt":
         return [TEXT_COLUMN]
     if kind == "jsonl":
         return _names_in(islice(read_rows(path), _PEEK))
     names: list[str] = []
-    for row in _saying_what_broke(path, _header_only(path, kind, gzipped)):
+    for row in _saying_what_broke(path, _header_only(path, kind, packing)):
         names.extend(row.values)
     return names
+
+
+def column_types(path: Path) -> dict[str, Any]:
+    """Says of what Arrow types the cells are that `read_rows` hands out; {} where each has its own."""
+    kind, _ = kind_of(path)
+    if kind == "jsonl":
+        return {}
+    if kind != "parquet":
+        return dict.fromkeys(column_names(path), pa.string())
+    _require_readable(path)
+    try:
+        fields = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {error}. Make or fetch it again") from error
+    return {field.name: pa.string() if _is_nanoseconds(field) else field.type for field in fields}
 
 
 def require_columns(path: Path, names: Sequence[str], wanted: Iterable[str]) -> None:
@@ -145,11 +208,11 @@ def _saying_what_broke(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
         raise DataError(f"{path} {where}: {error}. Make or fetch it again") from error
 
 
-def _rows(path: Path, kind: Kind, gzipped: bool, columns: Sequence[str] | None) -> Iterator[Row]:
+def _rows(path: Path, kind: Kind, packing: Packing, columns: Sequence[str] | None) -> Iterator[Row]:
     if kind == "parquet":
         yield from _parquet_rows(path, columns)
         return
-    with _opened(path, gzipped) as handle:
+    with _opened(path, packing) as handle:
         if kind == "jsonl":
             yield from _jsonl_rows(handle, path, columns)
         elif kind == "txt":
@@ -159,23 +222,32 @@ def _rows(path: Path, kind: Kind, gzipped: bool, columns: Sequence[str] | None) 
                 yield from _csv_rows(_Lines(text), _DELIMITERS[kind], path, columns)
 
 
-def _header_only(path: Path, kind: Kind, gzipped: bool) -> Iterator[Row]:
+def _header_only(path: Path, kind: Kind, packing: Packing) -> Iterator[Row]:
     """Gives one row whose keys are the columns."""
     if kind == "parquet":
         with pq.ParquetFile(path) as file:
             yield Row(0, dict.fromkeys(_distinct(file.schema_arrow.names, path)))
         return
-    with _opened(path, gzipped) as handle, _as_text(handle) as text:
+    with _opened(path, packing) as handle, _as_text(handle) as text:
         lines = _Lines(text)
         yield Row(0, dict.fromkeys(_header(_reader(lines, _DELIMITERS[kind]), lines, path)))
 
 
 @contextmanager
-def _opened(path: Path, gzipped: bool) -> Iterator[BinaryIO]:
-    with gzip.open(path, "rb") if gzipped else path.open("rb") as handle:
+def _opened(path: Path, packing: Packing) -> Iterator[BinaryIO]:
+    with _unpacked(path, packing) as handle:
         if handle.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{path} is UTF-16; save it as UTF-8")
         yield cast(BinaryIO, handle)
+
+
+def _unpacked(path: Path, packing: Packing) -> Any:
+    if packing == "gz":
+        return gzip.open(path, "rb")
+    if packing == "zst":
+        stream = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+        return io.BufferedReader(stream, 2**16)
+    return path.open("rb")
 
 
 # ---- text ---------------------------------------------------------------------------------------
@@ -381,7 +453,7 @@ def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 def _records(batch: Any) -> Iterator[tuple[dict[str, Any], str | None]]:
     for place, field in enumerate(batch.schema):
         # Nanoseconds become what is installed: nothing, or a type of pandas. As text they are exact.
-        if getattr(field.type, "unit", None) == "ns":
+        if _is_nanoseconds(field):
             batch = batch.set_column(place, field.name, batch.column(place).cast(pa.string()))
     try:
         for values in batch.to_pylist():
@@ -394,6 +466,10 @@ def _records(batch: Any) -> Iterator[tuple[dict[str, Any], str | None]]:
                 values[name], wrong = _cell(batch.column(name)[index])
                 error = error or (wrong and f'column "{name}": {wrong}')
             yield values, error
+
+
+def _is_nanoseconds(field: Any) -> bool:
+    return getattr(field.type, "unit", None) == "ns"
 
 
 def _cell(scalar: Any) -> tuple[Any, str | None]:

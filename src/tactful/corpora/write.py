@@ -11,19 +11,22 @@ import gzip
 import io
 import json
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tactful.corpora.read import TEXT_COLUMN, kind_of
+from tactful.corpora.read import TEXT_COLUMN, Packing, kind_of
 from tactful.errors import DataError
 
 _BATCH = 1024
+_FRAME = 2**20
 # How spreadsheets are told that a cell is a formula (OWASP, "CSV injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -36,29 +39,30 @@ class Writer(Protocol):
 
 @contextmanager
 def open_writer(
-    path: Path, columns: Sequence[str] | None = None, *, neutralise_formulas: bool = False
+    path: Path,
+    columns: Sequence[str] | None = None,
+    *,
+    types: Mapping[str, Any] | None = None,
+    neutralise_formulas: bool = False,
 ) -> Iterator[Writer]:
     """Opens a file for rows; what kind is told from its name, as in `read_rows`.
 
     `columns` fixes the columns of CSV, TSV and Parquet; without it the first row does. The target
     is opened at once, so that one that cannot be written raises DataError before any work is
-    done. `neutralise_formulas` puts a ' before cells of CSV and TSV that a spreadsheet would run.
+    done. `types` are Arrow types for columns of Parquet; the others are made out from the first
+    rows. `neutralise_formulas` puts a ' before cells of CSV and TSV that a spreadsheet would run.
     """
-    kind, gzipped = kind_of(path)
-    part = path.with_name(path.name + ".part")
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; give a file name in it")
-    if not path.parent.is_dir():
-        raise DataError(f"{path} cannot be written: there is no folder {path.parent}; make it")
+    kind, packing = kind_of(path)
+    require_target(path)
+    part = part_of(path)
     try:
         raw = part.open("wb")
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
-    # No time stamp and no name inside: the same rows give the same bytes.
-    handle = cast(IO[bytes], gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if gzipped else raw)
+    handle = _packed(raw, packing)
     writer: _Target
     if kind == "parquet":
-        writer = _Parquet(path, handle, columns)
+        writer = _Parquet(path, handle, columns, types or {})
     elif kind in ("csv", "tsv"):
         writer = _Table(path, handle, columns, "," if kind == "csv" else "\t", neutralise_formulas)
     else:
@@ -67,7 +71,11 @@ def open_writer(
         yield writer
         with _saying_what_broke(path):
             writer.close()
-            handle.close()
+            if handle is not raw:
+                handle.close()
+            # On the disk before it gets its name: what comes back after a power cut is whole, too.
+            raw.flush()
+            os.fsync(raw.fileno())
             raw.close()
             part.replace(path)
     except BaseException:
@@ -77,6 +85,45 @@ def open_writer(
                 close()
         part.unlink(missing_ok=True)
         raise
+
+
+def require_target(path: Path) -> None:
+    """Raises DataError when no file could get this name."""
+    kind_of(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give a file name in it")
+    if not path.parent.is_dir():
+        raise DataError(f"{path} cannot be written: there is no folder {path.parent}; make it")
+
+
+def part_of(path: Path) -> Path:
+    """Where the rows of a file are until all are there."""
+    return path.with_name(path.name + ".part")
+
+
+def _packed(raw: IO[bytes], packing: Packing) -> IO[bytes]:
+    if packing == "gz":
+        # No time stamp and no name inside: the same rows give the same bytes.
+        return cast(IO[bytes], gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+    if packing == "zst":
+        return cast(IO[bytes], io.BufferedWriter(_Frames(raw), _FRAME))
+    return raw
+
+
+class _Frames(io.RawIOBase):
+    """Zstandard, a frame for each block: a failing disk is then told by the write that failed."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        super().__init__()
+        self._raw = raw
+        self._codec = pa.Codec("zstd")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, block: Any) -> int:
+        self._raw.write(self._codec.compress(bytes(block), asbytes=True))
+        return len(block)
 
 
 def json_line(values: dict[str, Any]) -> str:
@@ -100,7 +147,7 @@ def _plain(value: Any) -> Any:
 def _text_line(values: dict[str, Any]) -> str:
     if TEXT_COLUMN not in values:
         raise DataError(f'a text file holds the column "{TEXT_COLUMN}"; got {sorted(values)}')
-    return re.sub(r"[\r\n]+", " ", _cell(values[TEXT_COLUMN])) + "\n"
+    return re.sub(r"[\r\n]+", " ", cell(values[TEXT_COLUMN])) + "\n"
 
 
 @contextmanager
@@ -175,7 +222,7 @@ class _Table(_Target):
     def _write(self, values: dict[str, Any]) -> None:
         columns = self._columns_for(values)
         self._start(columns)
-        self._put([_cell(values.get(name)) for name in columns])
+        self._put([cell(values.get(name)) for name in columns])
 
     def close(self) -> None:
         self._start(self._columns or ())
@@ -194,7 +241,8 @@ class _Table(_Target):
         self._line.truncate()
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as the cell of a table: text as it is, nothing as "", all else as JSON."""
     value = _plain(value)
     if value is None or isinstance(value, str):
         return value or ""
@@ -202,10 +250,17 @@ def _cell(value: Any) -> str:
 
 
 class _Parquet(_Target):
-    """Parquet; the types are those of the first rows written together."""
+    """Parquet; the types are those given, else those of the first rows written together."""
 
-    def __init__(self, path: Path, handle: IO[bytes], columns: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handle: IO[bytes],
+        columns: Sequence[str] | None,
+        types: Mapping[str, Any],
+    ) -> None:
         super().__init__(path, handle, columns)
+        self._types = types
         self._rows: list[dict[str, Any]] = []
         self._file: pq.ParquetWriter | None = None
 
@@ -228,7 +283,11 @@ class _Parquet(_Target):
         try:
             if self._file is None:
                 self._file = pq.ParquetWriter(self._handle, self._schema(rows))
-            self._file.write_table(pa.Table.from_pylist(rows, schema=self._file.schema))
+            cells = [
+                _arrow_column([row[field.name] for row in rows], field.type)
+                for field in self._file.schema
+            ]
+            self._file.write_table(pa.Table.from_arrays(cells, schema=self._file.schema))
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise DataError(
                 f"{self._path}: rows do not fit one Parquet table: {error}. Write .jsonl instead, "
@@ -236,7 +295,29 @@ class _Parquet(_Target):
             ) from error
 
     def _schema(self, rows: list[dict[str, Any]]) -> Any:
-        inferred = pa.Table.from_pylist(rows).schema if rows else pa.schema([])
+        columns = self._columns or ()
+        given = {name: type_ for name, type_ in self._types.items() if name in columns}
+        open_ = [{n: v for n, v in row.items() if n not in given} for row in rows]
+        inferred = pa.Table.from_pylist(open_).schema if rows else pa.schema([])
         # A column without a value yet has no type: text is what most later values are.
-        types = {f.name: f.type for f in inferred if not pa.types.is_null(f.type)}
-        return pa.schema([(name, types.get(name, pa.string())) for name in self._columns or ()])
+        types = {f.name: f.type for f in inferred if not pa.types.is_null(f.type)} | given
+        return pa.schema([(name, types.get(name, pa.string())) for name in columns])
+
+
+def _arrow_column(values: list[Any], type_: Any) -> Any:
+    try:
+        return pa.array(values, type_)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        # What Python cannot hold, such as a day far away, was read as text (`corpora.read`).
+        if not any(isinstance(value, str) for value in values):
+            raise
+        return pa.chunked_array([_arrow_cell(value, type_) for value in values]).combine_chunks()
+
+
+def _arrow_cell(value: Any, type_: Any) -> Any:
+    if not isinstance(value, str):
+        return pa.array([value], type_)
+    if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
+        # Arrow writes years that it does not read again.
+        return pa.array([np.datetime64(value.removesuffix("Z"))]).cast(type_)
+    return pa.array([value]).cast(type_)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tactful.corpora.read import Row
 from tactful.records import Rewrite
-from tactful.rewriting.rewriter import Rewriter
+
+if TYPE_CHECKING:
+    from tactful.rewriting.rewriter import Rewriter
 
 ADDED = (
     "_text",
@@ -33,7 +35,7 @@ def rewrite_rows(
         good = [row for row in batch if row.error is None]
         results = iter(rewriter.rewrite_many([row.values.get(column) for row in good], force=force))
         for row in batch:
-            yield row, next(results) if row.error is None else _unread(row, column)
+            yield row, next(results) if row.error is None else unread(row, column)
 
 
 def as_columns(result: Rewrite) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def summary(counts: Counter[str]) -> str:
     return f"{total:,} {'text' if total == 1 else 'texts'}: {', '.join(parts) or 'nothing to do'}"
 
 
-def _unread(row: Row, column: str) -> Rewrite:
+def unread(row: Row, column: str) -> Rewrite:
+    """The result of a row that could not be read."""
     text = str(row.values.get(column, ""))
     # What was half read was never screened: it must not be printed as if it had been.
     return Rewrite(text, "", "error", reason=row.reason)

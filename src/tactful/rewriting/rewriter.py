@@ -37,9 +37,10 @@ from tactful.rewriting.gates import text_gates, words
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.protect import peel
 from tactful.rewriting.replace import Replacement
-from tactful.rewriting.rerank import consensus, rank
-from tactful.rollouts.base import Sampling
+from tactful.rewriting.rerank import rank
+from tactful.rollouts.base import Backend, Sampling
 from tactful.scorers.base import Scorer
+from tactful.scorers.consensus import consensus
 from tactful.screeners.base import Screener
 from tactful.screeners.threats import Threat, find_threat
 from tactful.segment import split
@@ -136,14 +137,20 @@ class Rewriter:
         config: RewriteConfig | None = None,
         method: Method = "model",
         adapter: Path | None = None,
+        engine: str | None = None,
+        purpose: Literal["alone", "batch"] = "batch",
     ) -> Rewriter:
         """The default rewriter, from weights that are on this machine; downloads nothing.
 
         `adapter` is a folder that `tactful train` left, in place of the one that is shipped; another
-        `model` is asked as it is, as `tactful export` merges it.
+        `model` is asked as it is, as `tactful export` merges it. `engine` is what writes, as
+        `tactful.engines.load_engine` knows them (torch, gguf, ct2, openai, auto), chosen by `auto`
+        for one text at a time (`alone`) or for many (`batch`); without it, torch with the adapter
+        beside the model.
         Raises ModelsMissingError, which says how to get them, when they are not.
         """
         # Imported here: these bring torch, which `import tactful` must not.
+        from tactful.engines import load_engine
         from tactful.rollouts.local import LocalBackend
         from tactful.scorers.similarity import MiniLMSimilarity
         from tactful.scorers.taste import Taste
@@ -154,7 +161,13 @@ class Rewriter:
 
         def written() -> CandidateSource:
             ours = shipped("rewriter") if model == "base" else None
-            backend = LocalBackend.load(str(model), adapter=adapter or ours)
+            backend: Backend
+            if engine is None:
+                backend = LocalBackend.load(str(model), adapter=adapter or ours)
+            else:
+                backend = load_engine(
+                    engine, str(model), adapter=adapter or ours, purpose=purpose
+                )
             sampling = Sampling(config.samples, config.temperature, config.top_p)
             return PromptedModel(backend, prompt=trained, sampling=sampling)
 

@@ -13,12 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tactful.rollouts.llama import Cache, FusedLlama
+
 # Enough tokens to hold the top-p mass of most rows. Sorting the whole vocabulary for every row
 # would take as long as the model itself.
 _LIKELY = 512
+# Prompts are read when this part of the places is free.
+_REFILL = 4
 
-Pick = Callable[[Tensor, Sequence[int], int], Tensor]
-"""Logits, the rows they belong to and how many tokens these have; the next token of each."""
+Pick = Callable[[Tensor, Sequence[int], Any], Tensor]
+"""Logits, the rows they belong to and how many tokens these have; the next token of each.
+
+How many is one number where all rows began together, else one for each row."""
 
 
 def write(
@@ -51,6 +57,54 @@ def write(
                 batch.keep(keep)
                 tokens, going = tokens[keep], [going[place] for place in left]
             logits = batch.step(tokens)
+    return written
+
+
+def write_refilled(
+    model: FusedLlama,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    ends: Sequence[int],
+    pick: Pick,
+    *,
+    rows: int,
+) -> list[list[int]]:
+    """As `write`, at most `rows` at a time: a place that becomes free goes to the next prompt.
+
+    Places are given out some at a time, since reading a prompt stops all that are writing.
+    """
+    written: list[list[int]] = [[] for _ in prompts]
+    width = max(len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True))
+    waiting = list(range(len(prompts)))
+    going: list[int] = []
+    with torch.inference_mode():
+        cache = Cache(model, min(rows, len(prompts)), width)
+        tokens = torch.zeros(0, dtype=torch.long, device=model.device)
+        while waiting or going:
+            free = rows - len(going)
+            if waiting and (free >= max(1, rows // _REFILL) or not going):
+                new, waiting = waiting[:free], waiting[free:]
+                once = {prompt: at for at, prompt in enumerate(dict.fromkeys(
+                    tuple(prompts[row]) for row in new
+                ))}
+                logits = model.read(list(once), cache, [once[tuple(prompts[row])] for row in new])
+                tokens = torch.cat([tokens, pick(logits, new, [0] * len(new))])
+                going = going + new
+                fresh = new
+            else:
+                logits = model.step(tokens, cache)
+                tokens = pick(logits, going, [len(written[row]) for row in going])
+                fresh = going
+            for row, token in zip(fresh, tokens[len(going) - len(fresh) :].tolist(), strict=True):
+                written[row].append(token)
+            left = [
+                place
+                for place, row in enumerate(going)
+                if written[row][-1] not in ends and len(written[row]) < limits[row]
+            ]
+            if len(left) < len(going):
+                order = cache.keep(left)
+                tokens, going = tokens[order], [going[place] for place in order]
     return written
 
 

@@ -6,6 +6,7 @@ it stands in nor on the number of processes.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tactful.config import Config
-from tactful.errors import DataError
+from tactful.errors import ConfigError, DataError
 from tactful.prompts import trained
 from tactful.records import Prompt
 from tactful.rollouts.base import Backend, Completion, Request, Sampling
+from tactful.scorers.consensus import consensus
 from tactful.screeners.base import Screener
 from tactful.training.alarms import Written
 from tactful.training.pairs import Judged, Pairing, group_pairs, paper_pairs
+
+CONSENSUS = "consensus"
 
 Follower = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
 """Sources and rewrites in, a score in [0, 1] for each out, higher is better."""
@@ -55,6 +59,9 @@ class Play(Config):
     push_down: Literal["worst", "all", "none"] = "worst"
     against_copy: bool = True
     """Whether the best of a group is also preferred to a copy of its source that nobody wrote."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}  # noqa: RUF012  # pydantic copies defaults
+    """How much a follower counts in the value by which a group is ranked: its score to that power,
+    1 where nothing is said. `consensus`, what the samples of a source agree on, counts 0."""
     longest: Annotated[float, Field(gt=0)] = 1.5
     """Room for so many times the source."""
 
@@ -112,6 +119,11 @@ class Game:
         self.backend = backend
         self.gates = gates
         self.settings = play or Play()
+        known = [*(gate.name for gate in gates), CONSENSUS]
+        if unknown := [name for name in self.settings.weights if name not in known]:
+            raise ConfigError(
+                f"play.weights names {', '.join(unknown)}; there are {', '.join(known)}"
+            )
         self.prompt = prompt
         self.seed = seed
 
@@ -135,13 +147,16 @@ class Game:
         """The followers' answers. What was cut off by the length limit passes nothing."""
         rewrites = [" ".join(c.text.split()) for c in completions]
         scores = {gate.name: ask(gate, sources, rewrites) for gate in self.gates}
+        weights = dict.fromkeys(scores, 1.0) | {CONSENSUS: 0.0} | self.settings.weights
+        agreed = agreement(sources, rewrites) if weights[CONSENSUS] else np.ones(len(rewrites))
         responses = []
         for i, (source, rewrite) in enumerate(zip(sources, rewrites, strict=True)):
             said = {name: float(values[i]) for name, values in scores.items()}
             failed = [g.name for g in self.gates if said[g.name] < g.threshold]
             if not completions[i].finished:
                 failed.append("unfinished")
-            value = float(np.prod(list(said.values()))) * completions[i].finished
+            value = math.prod(score ** weights[name] for name, score in said.items())
+            value *= float(agreed[i]) ** weights[CONSENSUS] * completions[i].finished
             responses.append(Judged(source, rewrite, said, tuple(failed), value=value))
         return responses
 
@@ -156,6 +171,17 @@ class Game:
             )
             return found if down != "none" else Pairing(found.pairs, (), found.reasons)
         return paper_pairs(responses)
+
+
+def agreement(sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+    """How far each rewrite agrees with all of its source's."""
+    groups: dict[str, list[int]] = {}
+    for i, source in enumerate(sources):
+        groups.setdefault(source, []).append(i)
+    found = np.zeros(len(rewrites))
+    for rows in groups.values():
+        found[rows] = consensus([rewrites[i] for i in rows])
+    return found
 
 
 def budget(source: str, longest: float) -> int:

@@ -130,7 +130,7 @@ def seq2seq_logprobs(
         chunk: More is faster and takes more memory.
     """
     _check_rows(prompts, completions)
-    start = _decoder_start(model)
+    start = decoder_start(model)
     input_ids, mask = _pad(prompts, model.device)
     decoder_ids, _ = _pad([[start, *c[:-1]] for c in completions], model.device)
     logits = model(
@@ -195,7 +195,8 @@ def _collect(logp: Tensor, row: Tensor, step: Tensor, completions: Sequence[Toke
     )
 
 
-def _decoder_start(model: Any) -> int:
+def decoder_start(model: Any) -> int:
+    """The token that an encoder-decoder's decoder reads where it predicts the first one."""
     for config in (model.config, getattr(model, "generation_config", None)):
         start = getattr(config, "decoder_start_token_id", None)
         if start is not None:

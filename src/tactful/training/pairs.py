@@ -87,9 +87,10 @@ def group_pairs(
 ) -> Pairing:
     """The responses to one source play against each other.
 
-    The best that passed is preferred to a copy of the source, and to the worst other one, if that
-    one's value is lower by at least `margin`: a failed one before one that passed, as pushing down
-    a good rewrite costs more. Where none passed, the worst or all are pushed down.
+    The best that passed is preferred to a copy of the source, and to the worst other one: a failed
+    one before one that passed, as pushing down a good rewrite costs more. One that passed must be
+    lower in value by at least `margin`; that one failed is difference enough. Where none passed,
+    the worst or all are pushed down.
 
     Without `against_copy` only what was sampled plays, copies among it. A policy that no longer
     copies has nothing to learn from being led away from its source, except to leave its meaning.
@@ -112,7 +113,8 @@ def group_pairs(
         worse = [
             r
             for r in others
-            if not (against_copy and COPY in r.failed) and r.value <= best.value - margin
+            if not (against_copy and COPY in r.failed)
+            and (not r.passed or r.value <= best.value - margin)
         ]
         if worse:
             pairs.append(_pair(best, worse[0].rewrite))

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tactful.config import Config
 from tactful.errors import ConfigError
@@ -47,6 +49,8 @@ class Policy(torch.nn.Module):
         self.name = name
         self._has_reference = has_reference
         self.config = model.config
+        # The layers that FSDP cuts a model at.
+        self._no_split_modules = getattr(model, "_no_split_modules", None)
         self._score = seq2seq_logprobs if model.config.is_encoder_decoder else causal_logprobs
 
     @classmethod
@@ -160,32 +164,79 @@ class Policy(torch.nn.Module):
         """Rollouts with the very weights that are being trained."""
         return LocalBackend(self.model, self.tokenizer, self.name, batch_size=batch_size)
 
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within this, all weights are here, though they may be spread over processes.
+
+        Then anything may be asked of the model, as often in one process as it likes. All processes
+        enter it together. Without FSDP (of torch's second kind, which trains in place) nothing has to
+        be done.
+        """
+        if not isinstance(self, FSDPModule):
+            yield
+            return
+        self.set_reshard_after_forward(False)
+        # A pass fetches what it needs, which is everything, and now leaves it here.
+        with torch.no_grad():
+            self([[0]], [[0]])
+        try:
+            yield
+        finally:
+            self.set_reshard_after_forward(True)
+            # The outermost one is needed again where the backward pass begins.
+            self.set_reshard_after_forward(False, recurse=False)
+            for module in self.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
+
     def load_weights(self, folder: Path) -> None:
         """Go on with the adapter that `save` wrote, in place."""
         from peft import set_peft_model_state_dict
         from safetensors.torch import load_file
 
         _require_adapter(folder)
-        set_peft_model_state_dict(
-            self.model, load_file(folder / ADAPTER_FILE), adapter_name=_POLICY
-        )
+        learned = load_file(folder / ADAPTER_FILE)
+        if not isinstance(self, FSDPModule):
+            set_peft_model_state_dict(self.model, learned, adapter_name=_POLICY)
+            return
+        with torch.no_grad():
+            for name, part in self._learned().items():
+                full = learned[name].to(part.device, part.dtype)
+                part.copy_(distribute_tensor(full, part.device_mesh, part.placements))
 
-    def save(self, folder: Path, *, half: bool = True) -> None:
-        """Write the adapter as any LoRA adapter is written, in bfloat16 unless told."""
-        folder.mkdir(parents=True, exist_ok=True)
-        from peft import get_peft_model_state_dict
+    def save(self, folder: Path, *, half: bool = True, write: bool = True) -> None:
+        """Write the adapter as any LoRA adapter is written, in bfloat16 unless told.
+
+        Of several processes all call this, as each may have a part, and one of them writes.
+        """
         from safetensors.torch import save_file
 
-        learned = get_peft_model_state_dict(
-            self.model, adapter_name=_POLICY, save_embedding_layers=False
-        )
         kind = torch.bfloat16 if half else torch.float32
-        weights = {n: t.detach().cpu().to(kind).contiguous() for n, t in learned.items()}
+        weights = {
+            name: _full(tensor).detach().cpu().to(kind).contiguous()
+            for name, tensor in self._learned().items()
+        }
+        if not write:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         save_file(weights, folder / ADAPTER_FILE, metadata={"format": "pt"})
         settings = self.model.peft_config[_POLICY]
         # A path of this machine is nobody else's business.
         settings.base_model_name_or_path = self.name.partition("@")[0]
         settings.save_pretrained(str(folder))
+
+    def _learned(self) -> dict[str, Any]:
+        from peft import get_peft_model_state_dict
+
+        found: dict[str, Any] = get_peft_model_state_dict(
+            self.model, adapter_name=_POLICY, save_embedding_layers=False
+        )
+        return found
+
+
+def _full(tensor: Any) -> Any:
+    """A tensor with all its parts, of which each process may have one."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _require_adapter(folder: Path) -> None:

@@ -18,13 +18,15 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 import transformers
+from accelerate.utils import gather_object
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from tactful.config import Config
-from tactful.errors import DataError, TactfulError
+from tactful.errors import ConfigError, DataError, TactfulError
 from tactful.prompts import trained
 from tactful.records import Prompt
+from tactful.training.adaptive import AdaptiveScreener
 from tactful.training.alarms import Alarm, Alarms, Foreign, alarms_of
 from tactful.training.checkpoints import latest, seal
 from tactful.training.game import Game, Round
@@ -41,6 +43,7 @@ from tactful.training.units import (
 )
 
 _BUFFER = "buffer-{rank}.json"
+_ADAPTIVE = "adaptive-{number}-{rank}.json"
 
 Look = Callable[[Policy, int], Mapping[str, float]]
 """Judges the policy after so many steps; what it returns is logged as `eval_...`."""
@@ -68,11 +71,14 @@ class SROConfig(Config):
     remembered: Annotated[int, Field(ge=1)] = 512
     """How many units of earlier steps are kept for that."""
     look_every: Annotated[int, Field(ge=0)] = 0
+    look_first: bool = False
+    """Look before the first step too: what came before stands beside what came of it."""
     patience: Annotated[int | None, Field(ge=1)] = None
-    """Looks without a better `joint` after which the run ends."""
+    """Looks without a better `joint` after which the run ends. Such a run ends with the weights
+    that looked best, whether or not it came to that, so all that `best` needs is needed here too."""
     best: bool = False
-    """End with the weights that looked best, instead of the last. Needs `save_every` to be a
-    multiple of `look_every`, as only what was kept can be gone back to."""
+    """End with the weights that looked best, instead of the last. Needs `save_every` to be
+    `look_every`, as only what was kept can be gone back to."""
     save_every: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(ge=1)] = 10
     keep: Annotated[int, Field(ge=2)] = 2
@@ -83,15 +89,16 @@ class SROConfig(Config):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        if self.best and (not self.look_every or not self.save_every):
-            raise ValueError("best needs look_every and save_every")
-        if self.best and self.save_every % self.look_every:
-            raise ValueError(
-                f"best needs save_every ({self.save_every}) to be a multiple of look_every "
-                f"({self.look_every})"
-            )
-        if self.patience and not self.look_every:
-            raise ValueError("patience needs look_every: who never looks cannot lose it")
+        for name in ("look_first", "patience", "best"):
+            if getattr(self, name) and not self.look_every:
+                raise ValueError(f"{name} needs look_every: without looks nothing is known")
+        for name in ("patience", "best"):
+            if getattr(self, name) and self.save_every != self.look_every:
+                raise ValueError(
+                    f"{name} needs save_every ({self.save_every}) to be look_every "
+                    f"({self.look_every}): the run ends with the weights that looked best, and "
+                    "only what was kept can be gone back to"
+                )
         return self
 
 
@@ -129,6 +136,8 @@ class SROTrainer(transformers.Trainer):
         self._seen: list[Round] = []
         self._noted: dict[str, list[float]] = {}
         self._buffer: list[Unit] = []
+        followers = [gate.follower for gate in game.gates] if game is not None else []
+        self._adaptive = [f for f in followers if isinstance(f, AdaptiveScreener)]
         super().__init__(
             model=policy,
             args=_arguments(config, Path(output_dir), look is not None, quiet),
@@ -138,34 +147,86 @@ class SROTrainer(transformers.Trainer):
             data_collator=_as_they_are,
             callbacks=callbacks,
         )
+        self._require_whole_weights()
         # Whoever wants lines reads the log history; nothing is printed behind a caller's back.
         self.remove_callback(transformers.PrinterCallback)
         if config.patience is not None and look is not None:
             self.add_callback(transformers.EarlyStoppingCallback(config.patience))
 
+    def _require_whole_weights(self) -> None:
+        """Sampling needs a whole model; say where it could not be had, instead of hanging."""
+        state = self.accelerator.state
+        if self.is_fsdp_enabled and state.fsdp_plugin.fsdp_version != 2:
+            raise ConfigError("FSDP's first kind cannot be trained with; set fsdp_version: 2")
+        if self.is_deepspeed_enabled and state.deepspeed_plugin.zero_stage == 3:
+            raise ConfigError("ZeRO stage 3 cannot be trained with; use stage 2, or FSDP")
+
+    def train(
+        self,
+        resume_from_checkpoint: Any = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> Any:
+        """Train; a run that goes on has looked first already, and has what it remembered."""
+        looks = self.look is not None and self.settings.look_first
+        self.args.eval_on_start = looks and not resume_from_checkpoint
+        if resume_from_checkpoint:
+            folder, rank = Path(resume_from_checkpoint), self.args.process_index
+            if self.settings.replay:
+                self._buffer = read_units(folder / _BUFFER.format(rank=rank))
+            for number, follower in enumerate(self._adaptive):
+                follower.load(folder / _ADAPTIVE.format(number=number, rank=rank))
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
     # --- a step -----------------------------------------------------------------------------
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Units of these rows, their losses, and the gradients; the mean loss a row comes back."""
-        model.eval() if self.game is not None else model.train()
-        units = self._units(inputs)
-        total = torch.zeros((), device=self.args.device)
-        batches = pack(units, self.settings.token_budget)
+        self._adapt()
+        model.eval()
+        # All that needs no gradient is done with whole weights: where these are spread over the
+        # processes, none could sample or ask the reference alone.
+        with self._policy.whole():
+            units = self._units(inputs)
+            batches = pack(units, self.settings.token_budget)
+            references = [self._reference(batch) for batch in batches]
         model.train()
-        if not batches:
-            # The other processes wait for this one's gradients, so there must be some.
-            nothing = self._tokens(*["."] * 2)
-            said = model([nothing.prompt], [nothing.completion])
-            self.accelerator.backward(0.0 * said.total.sum())
-        for number, batch in enumerate(batches, 1):
+        total = torch.zeros((), device=self.args.device)
+        passes = self._passes(len(batches))
+        for number in range(passes):
             # With several processes, gradients are exchanged once a step.
-            last = number == len(batches)
+            last = number == passes - 1
             waiting = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
+            if self.is_deepspeed_enabled:
+                # Its engine would take a step after every pass.
+                self.accelerator.gradient_state._set_sync_gradients(last)
             with waiting:
-                loss = self._costs(model, batch).sum() / len(inputs)
+                if number < len(batches):
+                    costs = self._costs(model, batches[number], references[number])
+                    loss = costs.sum() / len(inputs)
+                else:
+                    # The other processes wait for this one, so there must be gradients.
+                    nothing = self._tokens(*["."] * 2)
+                    loss = 0.0 * model([nothing.prompt], [nothing.completion]).total.sum()
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total
+
+    def _adapt(self) -> None:
+        """Let followers that learn do so, in all processes from what got past them in any."""
+        step = self.state.global_step
+        for follower in self._adaptive:
+            if step and step % follower.settings.every == 0:
+                lessons = gather_object(follower.audit())
+                for name, value in follower.learn(lessons).items():
+                    self._noted.setdefault(name, []).append(value)
+
+    def _passes(self, batches: int) -> int:
+        """How many a step has: at least one, and as many in each process where each needs all."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            mine = torch.tensor([batches], device=self.args.device)
+            batches = int(self.accelerator.gather(mine).max())
+        return max(1, batches)
 
     def _units(self, rows: Sequence[Mapping[str, Any]]) -> list[Unit]:
         units: list[Unit] = []
@@ -222,15 +283,17 @@ class SROTrainer(transformers.Trainer):
             tuple(policy.encode_prompt(prompt)), tuple(policy.encode_completion(completion))
         )
 
-    def _costs(self, model: Any, units: Sequence[Unit]) -> Tensor:
-        rows = [row for unit in units for row in unit.rows]
-        prompts, completions = [r.prompt for r in rows], [r.completion for r in rows]
-        reference = None
+    def _reference(self, units: Sequence[Unit]) -> Tensor | None:
+        """What the reference thinks of them, where anything is compared with it."""
         compares = any(unit.kind != "demonstration" for unit in units)
-        if compares and self.settings.objective.needs_reference:
-            with torch.no_grad(), self._policy.as_reference():
-                reference = self._policy(prompts, completions).total
-        said = model(prompts, completions)
+        if not compares or not self.settings.objective.needs_reference:
+            return None
+        with torch.no_grad(), self._policy.as_reference():
+            total: Tensor = self._policy(*_columns(units)).total
+        return total
+
+    def _costs(self, model: Any, units: Sequence[Unit], reference: Tensor | None) -> Tensor:
+        said = model(*_columns(units))
         if reference is not None:
             for name, values in rewards(
                 units, said, reference, self.settings.objective.beta
@@ -243,7 +306,8 @@ class SROTrainer(transformers.Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Ask `look`, and tell the callbacks, as Trainer would after its own loop."""
         assert self.look is not None
-        found = dict(self.look(self._policy, self.state.global_step))
+        with self._policy.whole():
+            found = dict(self.look(self._policy, self.state.global_step))
         metrics = {f"eval_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
@@ -274,18 +338,23 @@ class SROTrainer(transformers.Trainer):
             if self.settings.alarms.then == "stop":
                 self.control.should_save = self.control.should_training_stop = True
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # In full precision: a run that goes on must not notice that it was away.
-        self._policy.save(Path(output_dir or self.args.output_dir or "."), half=False)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The adapter in full precision: a run that goes on must not notice that it was away."""
+        folder = Path(output_dir or self.args.output_dir or ".")
+        self._policy.save(folder, half=False, write=self.args.should_save)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint and seal it; where that fails, the ones before are still there."""
         folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(*args, **kwargs)
+            rank = self.args.process_index
             if self.settings.replay:
-                rank = self.args.process_index
                 write_units(self._buffer, folder / _BUFFER.format(rank=rank))
+            for number, follower in enumerate(self._adaptive):
+                follower.save(folder / _ADAPTIVE.format(number=number, rank=rank))
+            # A seal tells of every file, and each process writes some.
+            self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 seal(folder)
         except OSError as error:
@@ -298,9 +367,6 @@ class SROTrainer(transformers.Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._policy.load_weights(Path(resume_from_checkpoint))
-        if self.settings.replay:
-            name = _BUFFER.format(rank=self.args.process_index)
-            self._buffer = read_units(Path(resume_from_checkpoint) / name)
 
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
@@ -375,6 +441,12 @@ def _arguments(
         greater_is_better=True if looks else None,
         use_cpu=not torch.cuda.is_available(),
     )
+
+
+def _columns(units: Sequence[Unit]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    """Prompts and completions of their rows, as a policy takes them."""
+    rows = [row for unit in units for row in unit.rows]
+    return [row.prompt for row in rows], [row.completion for row in rows]
 
 
 def _as_they_are(rows: list[Any]) -> Any:
