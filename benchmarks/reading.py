@@ -7,8 +7,8 @@
 The texts are toxic ones of fold 9 with people's rewrites of them, the same for every system. A
 line of ratings has the `id` of the sheet and, for each side, `decent`, `same_point` and
 `well_written` as true or false (RUBRIC); the sides stay hidden until `count`. The side with more of
-the three wins; where both have as many, `better` ("a", "b" or "tie") decides. The sheets hold
-toxic text and stay where they are; only counts are kept.
+the three wins; where both have as many, `better` ("a", "b" or "tie") decides. `faults` of a side may
+list hard ones (FAULTS). The sheets hold toxic text and stay where they are; only counts are kept.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ well_written  a person could have written it: no hole, no word out of place, no 
               and spacing of the source are nobody's fault
 """.strip()
 CRITERIA = ("decent", "same_point", "well_written")
+FAULTS = ("negation_flipped", "invented_fact", "ungrammatical_hole")
 SIDES = ("a", "b")
 FOLD = 9
 
@@ -108,6 +109,7 @@ def counted(key_file: Path) -> dict[str, Any]:
         for who, side in (("system", ours), ("human", theirs)):
             held[who].update(name for name in CRITERIA if row[side][name])
             held[who]["all"] += points[side] == len(CRITERIA)
+            held[who].update(fault for fault in row[side].get("faults", ()) if fault in FAULTS)
         if points[ours] != points[theirs]:
             outcome["win" if points[ours] > points[theirs] else "loss"] += 1
         else:
@@ -117,7 +119,7 @@ def counted(key_file: Path) -> dict[str, Any]:
         "rows": len(rated),
         **{name: outcome[name] for name in ("win", "tie", "loss")},
         **{
-            who: {name: count[name] / len(rated) for name in (*CRITERIA, "all")}
+            who: {name: count[name] / len(rated) for name in (*CRITERIA, "all", *FAULTS)}
             for who, count in held.items()
         },
     }

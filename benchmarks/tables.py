@@ -150,7 +150,12 @@ def _prompted(name: str, source: PromptedModel) -> System:
 
 def _tactful() -> System:
     rewriter = Rewriter.load()
-    code = _code("rewriting/*.py", "screeners/threats.py", "segment.py", "assets/*.*")
+    # All that decides a rewrite, and nothing that only reads and writes files.
+    parts = "rewriter candidates replace edits lexicon gates protect language rerank"
+    code = _code(
+        *(f"rewriting/{part}.py" for part in parts.split()),
+        *("screeners/threats.py", "segment.py", "scorers/consensus.py", "assets/*.*"),
+    )
     version = f"{rewriter.name}|{rewriter.config.model_dump_json()}|{code}"
 
     def rewrite(texts: Sequence[str]) -> list[str]:

@@ -39,8 +39,8 @@ class TasteRecipe(Config):
     """The folder of a warm start's run: its demonstrations teach, its adapter writes samples."""
     demonstrations: Path | None = None
     """The folder of `tactful back-translate`, whose demonstrations teach instead."""
-    lessons: Annotated[int, Field(ge=1)] = 2500
-    kept_back: Annotated[int, Field(ge=0)] = 200
+    lessons: Annotated[int, Field(ge=1)] = 2400
+    kept_back: Annotated[int, Field(ge=0)] = 100
     """Lessons that are not learned but asked afterwards."""
     table: Annotated[int, Field(ge=0)] = 1
     samples: Annotated[int, Field(ge=0)] = 2
