@@ -58,7 +58,14 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table({"you idiot": ["you there"], "=you idiot": ["=you there"]})
 
     def load(
-        model: str, *, screener: object, config: RewriteConfig, method: str, adapter: Path | None
+        model: str,
+        *,
+        screener: object,
+        config: RewriteConfig,
+        method: str,
+        adapter: Path | None,
+        engine: str | None,
+        purpose: str,
     ) -> Rewriter:
         loose = config.model_copy(update={"min_similarity": 0.1})
         return Rewriter(SCREENER, WordOverlap(), [table], loose)

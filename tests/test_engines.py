@@ -50,7 +50,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return load
 
-    monkeypatch.setattr(engines, "PACKAGES", {name: "json" for name in ("torch", "gguf", "ct2")})
+    monkeypatch.setattr(engines, "PACKAGES", dict.fromkeys(("torch", "gguf", "ct2"), "json"))
     made = {
         "torch": loader("torch", 0.0, 0.03),
         "gguf": loader("gguf", 0.004, 0.0),

@@ -374,7 +374,9 @@ def test_a_converter_that_scales_what_is_not_to_be_scaled_fails(
     from ctranslate2.converters import TransformersConverter
 
     scaled = json.loads((t5 / "config.json").read_text())["scale_decoder_outputs"]
-    monkeypatch.setattr(conversion, "ct2_converter", lambda folder: TransformersConverter(str(folder)))
+    monkeypatch.setattr(
+        conversion, "ct2_converter", lambda folder: TransformersConverter(str(folder))
+    )
     if scaled:
         assert export(t5_run, "ct2", tmp_path / "out", base=t5).passed
         return

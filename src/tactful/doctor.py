@@ -73,9 +73,7 @@ def _installed(name: str, problems: list[str]) -> str:
 
 def _engines() -> dict[str, str]:
     """What can write here; none of them but torch is needed, and its extra is its name."""
-    return {
-        name: installed(name) or f'missing: pip install "tactful[{name}]"' for name in PACKAGES
-    }
+    return {name: installed(name) or f'missing: pip install "tactful[{name}]"' for name in PACKAGES}
 
 
 def _bfloat16() -> str:

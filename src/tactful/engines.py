@@ -140,7 +140,7 @@ def _fastest(
     if known is not None and known.engine in able:
         return _LOADERS[known.engine](model, adapter)
     seconds: dict[str, float] = {}
-    failed: dict[str, str]
+    failed: dict[str, str] = {}
     best: Backend | None = None
     for name in able:
         try:

@@ -63,7 +63,9 @@ def test_a_row_knows_how_far_it_is(model: Any) -> None:
     """Rows that began at different times are told their own number of tokens."""
 
     def ends_late(logits: Tensor, rows: Sequence[int], steps: Any) -> Tensor:
-        return torch.tensor([2 if step == row else 30 + step for row, step in zip(rows, steps)])
+        return torch.tensor(
+            [2 if step == row else 30 + step for row, step in zip(rows, steps, strict=True)]
+        )
 
     found = write_refilled(FusedLlama(model), [[5]] * 4, [9] * 4, [2], ends_late, rows=2)
     assert found == [[2], [30, 2], [30, 31, 2], [30, 31, 32, 2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -48,7 +49,8 @@ class Server:
                 for name, value in {**headers, "Content-Length": str(len(answer))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(answer)
+                with contextlib.suppress(BrokenPipeError):  # whoever asked has given up
+                    self.wfile.write(answer)
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Tests print nothing."""

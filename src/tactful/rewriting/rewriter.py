@@ -165,9 +165,7 @@ class Rewriter:
             if engine is None:
                 backend = LocalBackend.load(str(model), adapter=adapter or ours)
             else:
-                backend = load_engine(
-                    engine, str(model), adapter=adapter or ours, purpose=purpose
-                )
+                backend = load_engine(engine, str(model), adapter=adapter or ours, purpose=purpose)
             sampling = Sampling(config.samples, config.temperature, config.top_p)
             return PromptedModel(backend, prompt=trained, sampling=sampling)
 

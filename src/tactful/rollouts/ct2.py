@@ -60,7 +60,7 @@ class CT2Backend:
         except (OSError, ValueError, RuntimeError) as error:
             raise TactfulError(f"CTranslate2 cannot load {folder}: {error}") from error
         with quiet_transformers():
-            self.tokenizer = AutoTokenizer.from_pretrained(
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
         self._end = self.tokenizer.eos_token_id
@@ -157,9 +157,10 @@ class CT2Backend:
                     **asked,
                 )
                 ids = [
-                    self.tokenizer.convert_tokens_to_ids(one.hypotheses[0])[len(tokens) :]
-                    for one, tokens in zip(found, begun, strict=True)
+                    [self.tokenizer.convert_tokens_to_ids(word) for word in one.hypotheses[0]]
+                    for one in found
                 ]
+                ids = [all_[len(tokens) :] for all_, tokens in zip(ids, begun, strict=True)]
             else:
                 found = self._model.generate_batch(
                     [words(prompt + tokens) for prompt, tokens in zip(prompts, begun, strict=True)],
@@ -171,7 +172,10 @@ class CT2Backend:
                 ids = [list(one.sequences_ids[0]) for one in found]
         except (RuntimeError, ValueError) as error:
             raise TactfulError(f"CTranslate2 failed: {error}") from error
-        logits = [one.logits[0][-len(tokens) :] if told else None for one, tokens in zip(found, ids, strict=True)]
+        logits = [
+            one.logits[0][-len(tokens) :] if told else None
+            for one, tokens in zip(found, ids, strict=True)
+        ]
         return list(zip(ids, logits, strict=True))
 
     def _encode(self, request: Request) -> list[int]:
@@ -188,7 +192,7 @@ class CT2Backend:
     def _completion(self, row: _Row) -> Completion:
         finished = bool(row.tokens) and row.tokens[-1] == self._end
         tokens = row.tokens[:-1] if finished else row.tokens
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
         return Completion(text.strip(), finished=finished)
 
 

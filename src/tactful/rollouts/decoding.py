@@ -84,9 +84,10 @@ def write_refilled(
             free = rows - len(going)
             if waiting and (free >= max(1, rows // _REFILL) or not going):
                 new, waiting = waiting[:free], waiting[free:]
-                once = {prompt: at for at, prompt in enumerate(dict.fromkeys(
-                    tuple(prompts[row]) for row in new
-                ))}
+                once = {
+                    prompt: at
+                    for at, prompt in enumerate(dict.fromkeys(tuple(prompts[row]) for row in new))
+                }
                 logits = model.read(list(once), cache, [once[tuple(prompts[row])] for row in new])
                 tokens = torch.cat([tokens, pick(logits, new, [0] * len(new))])
                 going = going + new

@@ -61,6 +61,9 @@ class GGUFBackend:
         self.context = context
         self._server = _start(base, adapter, slots, context, threads)
         self._room = _Room(slots, context)
+        # Asked at once, so that one that cannot answer is found here, and the first text is as fast
+        # as the others. Besides, a server that is let go before it has begun never ends.
+        self.generate([Request("a", 1)], Sampling(temperature=0))
 
     @classmethod
     def load(
@@ -158,9 +161,13 @@ class GGUFBackend:
             "top_k": _LIKELY,
             # Nothing that was not asked for: its own defaults would cut and bend what is drawn.
             "samplers": ["top_k", "temperature", "top_p"],
-            "cache_prompt": True,
+            # Half read before, a prompt is rounded otherwise, and what is drawn would depend on what
+            # was asked before. Messages share long beginnings, for which that is worth it.
+            "cache_prompt": not isinstance(request.prompt, str),
         }
-        with self._room.take(count, min(self.context, len(prompt) + count * request.max_new_tokens)):
+        with self._room.take(
+            count, min(self.context, len(prompt) + count * request.max_new_tokens)
+        ):
             found = self._server.handle_completions(asked)
         choices = found.get("choices") if isinstance(found, dict) else None
         if not choices or len(choices) != count:

@@ -59,7 +59,8 @@ class FusedLlama:
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        return self.norm.device
+        found: torch.device = self.norm.device
+        return found
 
     def read(self, prompts: Sequence[Sequence[int]], cache: Cache, rows: Sequence[int]) -> Tensor:
         """Prompts for new rows of the cache; the logits that follow each one's last token.
@@ -123,9 +124,9 @@ class FusedLlama:
             seen = F.rms_norm(states, (states.shape[-1],), layer.before, self.epsilon)
             parts = layer.qkv(seen).view(rows, width, -1, self.size)
             # Queries and keys are turned together.
-            both, value = parts.split([turned, self.groups], dim=2)
+            both, value = parts[:, :, :turned], parts[:, :, turned:]
             both = both * cos + _half_turned(both) * sin
-            query, key = both.split([self.heads, self.groups], dim=2)
+            query, key = both[:, :, : self.heads], both[:, :, self.heads :]
             found = attend(number, query, key, value)
             states = states + layer.out(found.reshape(rows, width, -1))
             seen = F.rms_norm(states, (states.shape[-1],), layer.after, self.epsilon)
@@ -206,9 +207,7 @@ def _layer(layer: Any) -> _Layer:
         qkv=_multiply(torch.cat(qkv)),
         out=_multiply(attention.o_proj.weight.detach()),
         after=layer.post_attention_layernorm.weight.detach(),
-        gate_up=_multiply(
-            torch.cat([mlp.gate_proj.weight.detach(), mlp.up_proj.weight.detach()])
-        ),
+        gate_up=_multiply(torch.cat([mlp.gate_proj.weight.detach(), mlp.up_proj.weight.detach()])),
         down=_multiply(mlp.down_proj.weight.detach()),
     )
 

@@ -10,27 +10,19 @@ see to; give `tokenizer`, and plain prompts are sent as tokens, as the engines i
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import random
-import time
 import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-from tactful.errors import ConfigError, DataError, TactfulError
+from tactful.errors import ConfigError, DataError
 from tactful.rollouts.base import Completion, Request, Sampling
 from tactful.rollouts.local import encode_prompt
-
-_SHOWN = 200
-# A server says so when it is busy, restarting, or has waited too long for its own engine.
-_AGAIN = (408, 409, 425, 429)
-_LONGEST_WAIT = 30.0
+from tactful.web import ask, cut, is_address
 
 
 class OpenAIBackend:
@@ -60,7 +52,7 @@ class OpenAIBackend:
             concurrency: Requests that are under way at a time.
             tokenizer: The model's own, to send plain prompts as tokens.
         """
-        if not _is_address(url):
+        if not is_address(url):
             raise ConfigError(f"{url!r} is no address; it must begin with http:// or https://")
         if concurrency < 1:
             raise ConfigError(f"concurrency = {concurrency} must be at least 1")
@@ -72,7 +64,6 @@ class OpenAIBackend:
         self.wait = wait
         self.concurrency = concurrency
         self.tokenizer = tokenizer
-        self._opener = urllib.request.build_opener(_Stay)
 
     @property
     def name(self) -> str:
@@ -119,39 +110,25 @@ class OpenAIBackend:
         )
 
     def _post(self, path: str, asked: dict[str, Any]) -> Any:
-        """The server's answer, read; what is worth another try gets one."""
-        where, fault = self.url + path, ""
-        body = json.dumps(asked).encode()
-        pause = 0.0
-        for tried in range(self.retries + 1):
-            if tried:
-                # Not all at the same moment again, where many were refused together.
-                time.sleep(max(pause, self.wait * 2 ** (tried - 1) * random.uniform(0.5, 1.0)))
-            pause = 0.0
-            try:
-                with self._opener.open(self._request(where, body), timeout=self.timeout) as answer:
-                    return _read(where, answer.read())
-            except urllib.error.HTTPError as error:
-                with error:
-                    fault = f"answered {error.code} {error.reason}{_told(error)}"
-                if error.code < 500 and error.code not in _AGAIN:
-                    raise TactfulError(f"{where} {fault}. {self._advice(error)}") from error
-                pause = _asked_to_wait(error)
-            except urllib.error.URLError as error:
-                fault = f"was not reached ({error.reason})"
-            except (OSError, http.client.HTTPException) as error:
-                fault = f"broke off ({type(error).__name__}: {error})"
-        raise TactfulError(
-            f"{where} {fault}, {self.retries + 1} times in a row. Is the server running, is the "
-            f"address right, and does it answer within {self.timeout:g} seconds?"
+        where = self.url + path
+        body = ask(
+            where,
+            asked,
+            timeout=self.timeout,
+            retries=self.retries,
+            wait=self.wait,
+            advice=self._advice,
+            headers=self._key,
         )
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise DataError(f"{where} answered what is no JSON: {cut(body)}") from error
 
-    def _request(self, where: str, body: bytes) -> urllib.request.Request:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        # Read anew each time, so that it is held nowhere and a new one is taken up.
-        if key := os.environ.get(self.key_variable):
-            headers["Authorization"] = f"Bearer {key}"
-        return urllib.request.Request(where, body, headers)
+    def _key(self) -> dict[str, str]:
+        # Held nowhere.
+        key = os.environ.get(self.key_variable)
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _advice(self, error: urllib.error.HTTPError) -> str:
         if error.code in (401, 403):
@@ -159,8 +136,6 @@ class OpenAIBackend:
             return f"The key is read from {self.key_variable}, which {held}."
         if error.code == 404:
             return f"Does the address end as the server's does (/v1), and is {self.model!r} there?"
-        if 300 <= error.code < 400:
-            return f"Give the address it points to: {error.headers.get('Location', 'not told')}"
         return "The server does not take what is asked of it."
 
 
@@ -175,7 +150,7 @@ def _completion(answer: Any, text_of: Callable[[Any], Any]) -> Completion:
         text, reason = text_of(choice), choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise DataError(
-            f"the server answered without a choice: {_cut(json.dumps(answer).encode())}"
+            f"the server answered without a choice: {cut(json.dumps(answer).encode())}"
         ) from error
     # A chat model that said nothing, or called a tool, has no text.
     return Completion((text or "").strip(), finished=reason == "stop")
@@ -187,46 +162,3 @@ def _plain(choice: Any) -> Any:
 
 def _said(choice: Any) -> Any:
     return choice["message"]["content"]
-
-
-def _read(where: str, body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise DataError(f"{where} answered what is no JSON: {_cut(body)}") from error
-
-
-def _asked_to_wait(error: urllib.error.HTTPError) -> float:
-    try:
-        return min(max(0.0, float(error.headers.get("Retry-After", ""))), _LONGEST_WAIT)
-    except ValueError:
-        return 0.0
-
-
-def _told(error: urllib.error.HTTPError) -> str:
-    try:
-        body = error.read(4 * _SHOWN)
-    except (OSError, http.client.HTTPException):
-        return ""
-    return f": {_cut(body)}" if body.strip() else ""
-
-
-def _cut(body: bytes) -> str:
-    text = " ".join(body.decode("utf-8", errors="replace").split())
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        address = urlsplit(text)
-        return address.scheme in ("http", "https") and bool(address.hostname)
-    except ValueError:
-        return False
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """A POST that is sent elsewhere would become a GET, and would carry the key along."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Follow nothing."""
-        return None

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tactful.errors import ConfigError, TactfulError
 from tactful.scorers.base import Scorer
-from tactful.scorers.http import HTTPScorer, is_address
+from tactful.scorers.http import HTTPScorer
+from tactful.web import is_address
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 

@@ -1,0 +1,114 @@
+"""Asking a web server with JSON: again where that may help, and in words where it does not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from tactful.errors import TactfulError
+
+# A server says so when it is busy, restarting, or has waited too long for its own engine.
+_AGAIN = (408, 409, 425, 429)
+_LONGEST_WAIT = 30.0
+_SHOWN = 200
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an address of a web server."""
+    try:
+        address = urlsplit(text)
+        return address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:
+        return False
+
+
+def ask(
+    where: str,
+    question: Any,
+    *,
+    timeout: float,
+    retries: int,
+    wait: float,
+    advice: Callable[[urllib.error.HTTPError], str],
+    headers: Callable[[], Mapping[str, str]] = dict,
+) -> bytes:
+    """What a server answers to a POST.
+
+    Args:
+        where: The address.
+        question: What is sent, as JSON.
+        timeout: Seconds without a word from the server after which a try has failed.
+        retries: Further tries after one that failed and may succeed.
+        wait: Seconds before the second try; each further one waits twice as long.
+        advice: What to do about an answer that will not change.
+        headers: Further headers, asked for at each try, so that a new key is taken up.
+    """
+    body, fault, pause = json.dumps(question).encode(), "", 0.0
+    opener = urllib.request.build_opener(_Stay)
+    for tried in range(retries + 1):
+        if tried:
+            # Not all at the same moment again, where many were refused together.
+            time.sleep(max(pause, wait * 2 ** (tried - 1) * random.uniform(0.5, 1.0)))
+        pause = 0.0
+        known = {"Content-Type": "application/json", "Accept": "application/json"}
+        request = urllib.request.Request(where, body, {**known, **headers()})
+        try:
+            with opener.open(request, timeout=timeout) as answer:
+                found: bytes = answer.read()
+                return found
+        except urllib.error.HTTPError as error:
+            with error:
+                fault = f"answered {error.code} {error.reason}{_told(error)}"
+            if error.code < 500 and error.code not in _AGAIN:
+                raise TactfulError(f"{where} {fault}. {_way(error) or advice(error)}") from error
+            pause = _asked_to_wait(error)
+        except urllib.error.URLError as error:
+            fault = f"was not reached ({error.reason})"
+        except (OSError, http.client.HTTPException) as error:
+            fault = f"broke off ({type(error).__name__}: {error})"
+    raise TactfulError(
+        f"{where} {fault}, {retries + 1} times in a row. Is the server running, is the address "
+        f"right, and does it answer within {timeout:g} seconds?"
+    )
+
+
+def cut(body: bytes) -> str:
+    """The beginning of an answer, for a message."""
+    text = " ".join(body.decode("utf-8", errors="replace").split())
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A POST that is sent elsewhere would become a GET, and would carry a key along."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Follow nothing."""
+        return None
+
+
+def _way(error: urllib.error.HTTPError) -> str:
+    if 300 <= error.code < 400:
+        return f"Give the address it points to: {error.headers.get('Location', 'not told')}"
+    return ""
+
+
+def _asked_to_wait(error: urllib.error.HTTPError) -> float:
+    try:
+        return min(max(0.0, float(error.headers.get("Retry-After", ""))), _LONGEST_WAIT)
+    except ValueError:
+        return 0.0
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    try:
+        body = error.read(4 * _SHOWN)
+    except (OSError, http.client.HTTPException):
+        return ""
+    return f": {cut(body)}" if body.strip() else ""
