@@ -26,10 +26,10 @@ from tactful.corpora.piles import read_piles
 from tactful.evaluation.base import Scores
 from tactful.evaluation.judges import load_judge
 from tactful.evaluation.metrics import paired_bootstrap
-from tactful.models import file_sha256
+from tactful.models import ADAPTER_FILE, file_sha256
 from tactful.pipeline import TrainRecipe, answer, texts_of, train
 from tactful.run_folder import METRICS
-from tactful.training.policy import ADAPTER_FILE, Policy
+from tactful.training.policy import Policy
 
 PARTS = ("joint", "style", "meaning", "fluency")
 

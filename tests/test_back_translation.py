@@ -4,9 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tactful.back_translation import BACK, FOUND, BackRecipe, grown, mix, sound_insults
+from tactful.back_translation import (
+    BACK,
+    FOUND,
+    BackRecipe,
+    back_translate,
+    grown,
+    mix,
+    sound_insults,
+)
+from tactful.config import dump_recipe
 from tactful.corpora.piles import Pile
-from tactful.errors import DataError
+from tactful.errors import ConfigError, DataError
 from tactful.pipeline import Piles
 from tactful.screeners.linear import LinearScreener
 from tactful.training.warm_found import Demonstration
@@ -52,6 +61,15 @@ def test_insults_that_teach_nothing_are_left_out() -> None:
     kept = sound_insults(shown, LinearScreener.load(), lambda s, r: np.full(len(list(s)), 0.7), 0.5)
     assert [d.source for d in kept] == sources[:1]
     assert not sound_insults(shown[:1], LinearScreener.load(), lambda s, r: np.array([0.4]), 0.5)
+
+
+def test_the_work_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Its rewrites would be taken for this one's; what differs is told, and nothing is touched."""
+    dump_recipe(recipe(samples=4), tmp_path / "recipe.yaml")
+    before = (tmp_path / "recipe.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=r"use another folder:\n  samples: 4 before, 8 now"):
+        back_translate(recipe(samples=8), tmp_path)
+    assert (tmp_path / "recipe.yaml").read_bytes() == before
 
 
 def test_lines_that_are_there_are_not_made_again(tmp_path: Path) -> None:

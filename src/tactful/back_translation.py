@@ -24,7 +24,8 @@ from tactful.corpora.piles import read_piles
 from tactful.errors import DataError
 from tactful.evaluation.checks import drops_predicate
 from tactful.evaluation.report import write_whole
-from tactful.pipeline import Piles, Say, texts_of
+from tactful.models import ADAPTER_FILE
+from tactful.pipeline import Piles, Say, require_recipe, texts_of
 from tactful.prompts import insulting, trained
 from tactful.rewriting.candidates import PromptedModel
 from tactful.rewriting.gates import text_gates
@@ -39,7 +40,7 @@ from tactful.screeners.linear import LinearScreener
 from tactful.tasting import demonstrations
 from tactful.training.checkpoints import to_resume
 from tactful.training.game import budget, seed_of
-from tactful.training.policy import ADAPTER_FILE, LoraSettings, Policy
+from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer
 from tactful.training.warm_found import DEMONSTRATIONS, Demonstration
 
@@ -87,6 +88,8 @@ def back_translate(
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> dict[str, float]:
     """Rewrite, learn the way back, insult; leaves demonstrations for `tactful warmup` in `out`."""
+    if (out / RECIPE).exists():
+        require_recipe(recipe, out, "use another folder")
     out.mkdir(parents=True, exist_ok=True)
     dump_recipe(recipe, out / RECIPE)
     screener = LinearScreener.load()

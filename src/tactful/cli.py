@@ -921,14 +921,11 @@ def _load_rewriter(
 
 
 def _load_screener(folder: Path | None) -> Screener:
-    if folder is not None and (folder / "model.safetensors").is_file():
+    from tactful.screeners.load import load_screener
+
+    if folder is not None:
         _quiet_libraries()
-        from tactful.screeners.transformer import TransformerScreener
-
-        return TransformerScreener.load(folder)
-    from tactful.screeners.linear import LinearScreener
-
-    return LinearScreener.load(folder)
+    return load_screener(folder)
 
 
 def _rewrite_all(

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from tactful.config import Config
 from tactful.corpora.piles import own_corpus
 from tactful.errors import ConfigError, TactfulError
-from tactful.models import ModelFiles, file_sha256, home, resolve
+from tactful.models import ADAPTER_FILE, ModelFiles, file_sha256, home, resolve
 from tactful.prompts import trained
 from tactful.rollouts.base import Backend, Request, Sampling
 
@@ -200,8 +200,6 @@ def _able(files: ModelFiles) -> list[str]:
 
 def _key(files: ModelFiles, adapter: Path | None, purpose: Purpose, able: Sequence[str]) -> str:
     """Everything that a measurement depends on."""
-    from tactful.rollouts.conversion import ADAPTER_FILE
-
     beside = file_sha256(adapter / ADAPTER_FILE) if adapter else ""
     versions = [f"{name} {installed(name)}" for name in able]
     told = json.dumps([_machine(), versions, files.name, beside, purpose])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tactful.errors import ConfigError, DataError, MissingExtraError, TactfulError
-from tactful.models import ModelFiles, file_sha256, quiet_transformers, resolve
+from tactful.models import ADAPTER_FILE, ModelFiles, quiet_transformers, resolve, version_of
 from tactful.parity import (
     Answer,
     CT2Engine,
@@ -38,7 +38,6 @@ from tactful.rollouts.conversion import (
 )
 from tactful.rollouts.local import LocalBackend
 from tactful.run_folder import ADAPTER
-from tactful.training.policy import ADAPTER_FILE
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 Say = Callable[[str], None]
@@ -112,7 +111,7 @@ def export(
     # An engine may hold its files open, and some systems then refuse to rename the folder.
     del engine
     bare_found = _ask_bare(part, asked) if chosen == "gguf" else None
-    name = f"{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"
+    name = version_of(adapter)
     parity = compare(chosen, files.name, name, expected, bare, found, bare_found, same_tokens=reads)
     (part / "parity.json").write_text(parity.model_dump_json(indent=1) + "\n", encoding="utf-8")
     if not parity.passed:

@@ -34,6 +34,8 @@ from tactful.errors import ConfigError, CorruptFileError, ModelsMissingError, Ta
 Report = Callable[[str], None]
 """Takes one line of progress for the user."""
 
+ADAPTER_FILE = "adapter_model.safetensors"
+"""The weights of a LoRA adapter, as peft names them."""
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -199,6 +201,11 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # untyped upstream
+
+
+def version_of(adapter: Path) -> str:
+    """An adapter's name and the first hex digits of its weights, as results show it."""
+    return f"{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"
 
 
 def file_sha256(path: Path) -> str:

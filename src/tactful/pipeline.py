@@ -43,6 +43,7 @@ from tactful.scorers.similarity import MiniLMSimilarity
 from tactful.scorers.taste import Taste
 from tactful.screeners.base import Screener
 from tactful.screeners.linear import LinearScreener
+from tactful.screeners.load import load_screener
 from tactful.training.adaptive import Adaptive, AdaptiveScreener
 from tactful.training.alarms import Alarm
 from tactful.training.checkpoints import latest, to_resume
@@ -332,8 +333,12 @@ def train(
 
 def _require_same(recipe: WarmRecipe | TrainRecipe, out: Path, resume: str) -> None:
     """Half a run by one recipe and half by another would be a run by none."""
-    if resume != "auto" or latest(out) is None or not (out / RECIPE).exists():
-        return
+    if resume == "auto" and latest(out) is not None and (out / RECIPE).exists():
+        require_recipe(recipe, out, "use another folder, or --resume never to start over")
+
+
+def require_recipe(recipe: Config, out: Path, advice: str) -> None:
+    """Refuse a folder whose work was done by another recipe; `advice` says what to do then."""
     before = load_recipe(out / RECIPE, type(recipe))
     if before == recipe:
         return
@@ -345,7 +350,7 @@ def _require_same(recipe: WarmRecipe | TrainRecipe, out: Path, resume: str) -> N
     ]
     more = ["..."] if len(changed) > 5 else []
     raise ConfigError(
-        f"{out} holds a run by another recipe; use another folder, or --resume never to start over:"
+        f"{out} holds a run by another recipe; {advice}:"
         + "".join(f"\n  {line}" for line in changed[:5] + more)
     )
 
@@ -537,7 +542,7 @@ def _auditor(adaptive: Adaptive, taste: Taste | None) -> Gate:
     elif is_call(name):
         follower = custom_scorer(name)
     else:
-        screener = _any_screener(Path(name))
+        screener = load_screener(Path(name))
         follower, threshold = as_follower(screener), 1 - screener.thresholds.passing
     chosen = threshold if adaptive.threshold is None else adaptive.threshold
     gate = Gate("auditor", follower, chosen)
@@ -546,14 +551,6 @@ def _auditor(adaptive: Adaptive, taste: Taste | None) -> Gate:
     except TactfulError as error:
         raise ConfigError(f"followers.adaptive.auditor cannot be asked: {error}") from error
     return gate
-
-
-def _any_screener(folder: Path) -> Screener:
-    if (folder / "model.safetensors").is_file():
-        from tactful.screeners.transformer import TransformerScreener
-
-        return TransformerScreener.load(folder)
-    return LinearScreener.load(folder)
 
 
 def _own_gates(also: Sequence[Custom]) -> list[Gate]:

@@ -20,12 +20,11 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from tactful.errors import ConfigError, MissingExtraError, TactfulError
-from tactful.models import ModelFiles, file_sha256, home, quiet_transformers
+from tactful.models import ADAPTER_FILE, ModelFiles, file_sha256, home, quiet_transformers
 
 Precision = Literal["as it is", "q8_0", "f16"]
 """Of a GGUF file: the base's own with the adapter beside it, or both in one of so many bits."""
 
-ADAPTER_FILE = "adapter_model.safetensors"
 _SETTINGS = "adapter_config.json"
 # Goes up when what is written changes, so that what an older version wrote is not taken.
 _VERSION = 1

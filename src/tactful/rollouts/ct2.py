@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tactful.errors import ConfigError, DataError, MissingExtraError, TactfulError
-from tactful.models import file_sha256, quiet_transformers, resolve
+from tactful.models import quiet_transformers, resolve, version_of
 from tactful.rollouts.base import Completion, Request, Sampling
-from tactful.rollouts.conversion import ADAPTER_FILE, ct2_folder
+from tactful.rollouts.conversion import ct2_folder
 from tactful.rollouts.local import encode_prompt, uniform_draws
 
 Stored = Literal["int8", "float32"]
@@ -90,7 +90,7 @@ class CT2Backend:
         folder = ct2_folder(files, adapter, stored)
         name = f"{files.name}+ct2-{stored}"
         if adapter is not None:
-            name += f"+{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"
+            name += f"+{version_of(adapter)}"
         return cls(folder, name, batch_size=batch_size, threads=threads)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:

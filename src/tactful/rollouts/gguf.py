@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from tactful.errors import ConfigError, DataError, MissingExtraError, TactfulError
-from tactful.models import file_sha256, quiet_transformers, resolve
+from tactful.models import quiet_transformers, resolve, version_of
 from tactful.rollouts.base import Completion, Request, Sampling
-from tactful.rollouts.conversion import ADAPTER_FILE, Precision, gguf_adapter, gguf_merged
+from tactful.rollouts.conversion import Precision, gguf_adapter, gguf_merged
 from tactful.rollouts.local import encode_prompt
 from tactful.rollouts.openai import sample_seed
 
@@ -97,7 +97,7 @@ class GGUFBackend:
             )
         name = f"{files.name}+gguf"
         if adapter is not None:
-            name += f"+{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"
+            name += f"+{version_of(adapter)}"
         if precision == "as it is":
             base, beside = files.gguf, gguf_adapter(adapter, files) if adapter else None
         else:

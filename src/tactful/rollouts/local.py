@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tactful.errors import ConfigError, DataError
-from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve
+from tactful.models import (
+    ADAPTER_FILE,
+    native_bfloat16,
+    quiet_transformers,
+    resolve,
+    version_of,
+)
 from tactful.records import Message, Prompt
 from tactful.rollouts.base import Completion, Request, Sampling
 
@@ -99,7 +105,7 @@ class LocalBackend:
         name = files.name
         if adapter is not None:
             model = _with_adapter(model, adapter)
-            name += f"+{adapter.name}@{file_sha256(adapter / _ADAPTER)[:8]}"
+            name += f"+{version_of(adapter)}"
         fused = None
         if fuse:
             from tactful.rollouts.llama import FusedLlama, can_fuse
@@ -313,14 +319,13 @@ def _torch_dtype(dtype: DType, device: str) -> dtype:
     return torch.bfloat16 if dtype == "bfloat16" else torch.float32
 
 
-_ADAPTER = "adapter_model.safetensors"
-
-
 def _with_adapter(model: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
-    if not (adapter / _ADAPTER).is_file():
-        raise ConfigError(f"{adapter} holds no {_ADAPTER}, so it is not an adapter we can load.")
+    if not (adapter / ADAPTER_FILE).is_file():
+        raise ConfigError(
+            f"{adapter} holds no {ADAPTER_FILE}, so it is not an adapter we can load."
+        )
     with quiet_transformers():
         # In the base's own precision: in float32, every layer would turn its input over and back.
         return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)

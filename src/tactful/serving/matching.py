@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tactful.corpora.read import TEXT_COLUMN, column_names, read_rows, require_columns
 from tactful.errors import DataError, TactfulError
-from tactful.serving.scoring import Question, load_screener, score
+from tactful.screeners.load import load_screener
+from tactful.serving.scoring import Question, score
 
 _FEW = 50
 

@@ -18,10 +18,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tactful import __version__
 from tactful.errors import ConfigError, TactfulError
 from tactful.models import resolve
+from tactful.screeners.load import load_screener
 from tactful.serving.app import create_app, openapi_text
 from tactful.serving.keys import load_keys
 from tactful.serving.logs import log_to_stderr
-from tactful.serving.scoring import load_screener
 from tactful.serving.service import Service
 from tactful.serving.settings import SHIPPED, ServeConfig, refuse_open_door
 

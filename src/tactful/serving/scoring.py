@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tactful.records import Span
 from tactful.rewriting.gates import words
@@ -37,18 +36,6 @@ class Score:
     threat: ThreatKind | None = None
     spans: tuple[Span, ...] = ()
     sentences: tuple[Span, ...] = ()
-
-
-def load_screener(folder: Path | None) -> Screener:
-    """The screener that ships, or one of the user's own."""
-    if folder is not None and (folder / "model.safetensors").is_file():
-        # Imported here: it brings torch, which the server's process does without.
-        from tactful.screeners.transformer import TransformerScreener
-
-        return TransformerScreener.load(folder)
-    from tactful.screeners.linear import LinearScreener
-
-    return LinearScreener.load(folder)
 
 
 def score(screener: Screener, questions: Sequence[Question]) -> list[Score]:

@@ -51,7 +51,7 @@ class Rewrites(Protocol):
 def shipped(config: EngineConfig) -> Rewrites:
     """The rewriter of `tactful rewrite`."""
     from tactful.rewriting.rewriter import RewriteConfig, Rewriter
-    from tactful.serving.scoring import load_screener
+    from tactful.screeners.load import load_screener
 
     return Rewriter.load(
         config.model,

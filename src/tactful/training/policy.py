@@ -18,11 +18,16 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tactful.config import Config
 from tactful.errors import ConfigError
-from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve
+from tactful.models import (
+    ADAPTER_FILE,
+    native_bfloat16,
+    quiet_transformers,
+    resolve,
+    version_of,
+)
 from tactful.rollouts.local import LocalBackend, encode_prompt, tame
 from tactful.training.logprobs import LogProbs, causal_logprobs, completion_ids, seq2seq_logprobs
 
-ADAPTER_FILE = "adapter_model.safetensors"
 _POLICY, _REFERENCE = "policy", "reference"
 _LINEARS = "all-linear"
 
@@ -109,7 +114,7 @@ class Policy(torch.nn.Module):
                 model: Any = get_peft_model(base, settings, adapter_name=_POLICY)
             else:
                 _require_adapter(adapter)
-                name += f"+{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"
+                name += f"+{version_of(adapter)}"
                 model = PeftModel.from_pretrained(
                     base, str(adapter), adapter_name=_POLICY, is_trainable=True
                 )
