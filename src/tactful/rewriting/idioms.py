@@ -1,0 +1,133 @@
+"""Vulgar idioms, each as a whole: what they mean, said decently.
+
+A model that was never shown "like anyone gave a shit" beside "like anyone cared" replaces the word
+and loses the point. These turns are fixed and known, so they are written down (assets/idioms.yaml)
+instead of learned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import islice, product
+
+import yaml
+
+from tactful.rewriting.candidates import CandidateSource
+from tactful.rewriting.edits import Edit, apply_edits
+from tactful.rewriting.protect import protected_ranges
+
+_OBJECT = {
+    "my": "me", "your": "you", "ur": "you", "yo": "you", "ya": "you", "his": "him", "her": "her",
+    "its": "it", "our": "us", "their": "them",
+}  # fmt: skip
+_SELF = {
+    "my": "myself", "your": "yourself", "ur": "yourself", "yo": "yourself", "ya": "yourself",
+    "his": "himself", "her": "herself", "its": "itself", "our": "ourselves", "their": "themselves",
+}  # fmt: skip
+_SLOT = re.compile(r"<(?:(obj|self) )?(\d)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A pattern, and what may stand in its place, best guess first."""
+
+    pattern: re.Pattern[str]
+    options: tuple[str, ...]
+
+
+def soften(text: str, *, most: int = 6) -> list[str]:
+    """The text with every known idiom said decently, in up to `most` ways, best guess first.
+
+    None where it has no known idiom. Other insults stay as they are.
+    """
+    places = [_edits(match, options) for match, options in found(text)]
+    if not places:
+        return []
+    # The best guess for every place, then the second best of one place at a time, and so on.
+    choices = sorted(product(*(range(len(edits)) for edits in places)), key=sum)
+    ways = (
+        apply_edits(text, [edits[i] for edits, i in zip(places, choice, strict=True)])
+        for choice in islice(choices, most)
+    )
+    return [way for way in dict.fromkeys(ways) if way.strip() and way != text]
+
+
+def found(text: str) -> list[tuple[re.Match[str], tuple[str, ...]]]:
+    """The idioms of a text, left to right; the first rule that matches a place has it."""
+    taken = protected_ranges(text)
+    matches = []
+    for rule in rules():
+        for match in rule.pattern.finditer(text):
+            if all(match.end() <= start or end <= match.start() for start, end in taken):
+                taken.append(match.span())
+                matches.append((match, rule.options))
+    return sorted(matches, key=lambda one: one[0].start())
+
+
+def _edits(match: re.Match[str], options: Sequence[str]) -> list[Edit]:
+    return [Edit(*match.span(), _filled(match, option)) for option in options[:3]]
+
+
+def _filled(match: re.Match[str], option: str) -> str:
+    def group(slot: re.Match[str]) -> str:
+        said = match[int(slot[2])] or ""
+        if slot[1] is None:
+            return said
+        return (_OBJECT if slot[1] == "obj" else _SELF).get(said.lower(), said)
+
+    text = _SLOT.sub(group, option)
+    old = match.group()
+    if len(old.strip()) > 1 and old.isupper():
+        return text.upper()
+    return text[:1].upper() + text[1:] if old[:1].isupper() else text
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """The listed rules, ready to be matched."""
+    listed = resources.files("tactful").joinpath("assets/idioms.yaml").read_text("utf-8")
+    read = yaml.safe_load(listed)
+    names = read["names"]
+
+    def compiled(pattern: str) -> re.Pattern[str]:
+        for _ in range(2):  # a name may stand in another
+            for name, meaning in names.items():
+                pattern = pattern.replace(f"<{name}>", f"(?:{meaning})")
+        # Ends that are lookarounds or spaces bound themselves.
+        return re.compile(rf"(?<![\w@#])(?:{pattern})(?![a-z])(?:(?<=\s)|(?!\w))", re.IGNORECASE)
+
+    return tuple(Rule(compiled(pattern), tuple(options)) for pattern, *options in read["rules"])
+
+
+class Idioms:
+    """The text with its idioms said decently, nothing else changed."""
+
+    name = "idioms"
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        return [soften(source) for source in sources]
+
+
+class PastIdioms:
+    """What a model proposes for the text, and for the text without its idioms.
+
+    Both it and the table of words do better when the idioms are out of their way.
+    """
+
+    def __init__(self, model: CandidateSource, words: CandidateSource) -> None:
+        self.model = model
+        self.words = words
+        self.name = f"{model.name}+idioms"
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        proposed = self.model.propose(sources)
+        left = {i: ways[0] for i, source in enumerate(sources) if (ways := soften(source, most=1))}
+        if left:
+            for source in (self.model, self.words):
+                for i, more in zip(left, source.propose(list(left.values())), strict=True):
+                    proposed[i] = [*proposed[i], *more]
+        return [list(dict.fromkeys(texts)) for texts in proposed]

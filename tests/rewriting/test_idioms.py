@@ -1,0 +1,106 @@
+"""Idioms: said decently as a whole, or left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tactful.rewriting.idioms import Idioms, PastIdioms, found, rules, soften
+
+
+@pytest.mark.parametrize(
+    ("said", "decent"),
+    [
+        ("like anyone gave a damn .", "like anyone cared ."),
+        ("she does not give a rat 's ass about it", "she does not care about it"),
+        ("who the hell is this for ?", "who is this for ?"),
+        ("get your lazy ass over here", "get over here"),
+        ("you saved my ass", "you saved me"),
+        ("this bus is late as hell", "this bus is so late"),
+        ("a pain in the ass", "a nuisance"),
+        ("it scared the crap out of me", "it really scared me"),
+        ("stop talking crap about the cook", "stop talking badly about the cook"),
+        ("I know a hell of a cook", "I know quite a cook"),
+        ("We're screwed, for christ's sake", "We're screwed"),
+        ("a damn awful soup", "an awful soup"),
+        ("Go to hell, all of you", "Go away, all of you"),
+        ("you don 't know crap about bread", "you don 't know anything about bread"),
+    ],
+)
+def test_an_idiom_is_said_decently(said: str, decent: str) -> None:
+    assert soften(said)[0] == decent
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "have a nice day",
+        "the class passed the assessment",
+        "hello, what a shell",
+        "the damned article is gone",
+        "the association of assistants",
+        'she said "go to hell" to him',
+        "see https://example.org/damn-it",
+        "ask @damnit about it",
+        "",
+    ],
+)
+def test_other_words_names_and_quotations_are_left(text: str) -> None:
+    assert soften(text) == []
+
+
+def test_the_first_rule_has_a_place_and_places_do_not_overlap() -> None:
+    spans = [match.span() for match, _ in found("what the hell, get the hell out of my damn house")]
+    assert spans == sorted(spans)
+    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+
+
+def test_the_best_guess_for_every_place_comes_first() -> None:
+    ways = soften("go to hell, you are late as hell", most=3)
+    assert ways[0] == "go away, you are so late"
+    assert ways[1:] == ["go away, you are really late", "leave me alone, you are so late"]
+
+
+def test_case_is_kept() -> None:
+    assert soften("GO TO HELL")[0] == "GO AWAY"
+    assert soften("Damn near lost it")[0] == "Nearly lost it"
+
+
+def test_what_is_put_in_has_no_idiom_left() -> None:
+    """Else a softened text could be softened again, and the table would fight itself."""
+    for rule in rules():
+        for option in rule.options:
+            assert not found(option.replace("<1>", "x").replace("<2>", "y")), option
+
+
+@given(st.text(alphabet="adhelmnst *'.,", max_size=60))
+def test_any_text_is_taken(text: str) -> None:
+    assert all(way.strip() and way != text for way in soften(text))
+
+
+class Told:
+    """Proposes the text in capitals, and remembers what it was asked."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        self.asked += sources
+        return [[source.upper()] for source in sources]
+
+
+def test_a_model_is_also_asked_without_the_idioms() -> None:
+    model, words = Told(), Told()
+    proposed = PastIdioms(model, words).propose(["go to hell", "good day"])
+    assert proposed == [["GO TO HELL", "GO AWAY"], ["GOOD DAY"]]
+    assert model.asked == ["go to hell", "good day", "go away"]
+    assert words.asked == ["go away"]
+
+
+def test_alone_it_proposes_only_where_it_knows_something() -> None:
+    assert Idioms().propose(["good day", "damn near"]) == [[], ["nearly"]]
