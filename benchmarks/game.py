@@ -5,33 +5,33 @@
 Every run starts from the same warm start, plays by recipes/sro.yaml (or sro-paper.yaml), and is
 asked for greedy rewrites of the same texts of fold 9, which the dev judge scores. The differences
 are paired by sentence, averaged over seeds; intervals are by bootstrap over sentences. Runs are
-kept in --runs and go on where they were.
+kept in --runs and go on where they were. `tactful compare` sets more methods side by side, at one
+budget of tokens; here each recipe is as long as it says.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from tactful.config import load_recipe
-from tactful.corpora.piles import read_piles
-from tactful.evaluation.base import Scores
-from tactful.evaluation.judges import load_judge
-from tactful.evaluation.metrics import paired_bootstrap
-from tactful.models import ADAPTER_FILE, file_sha256
-from tactful.pipeline import TrainRecipe, answer, texts_of, train
-from tactful.run_folder import METRICS
-from tactful.training.policy import Policy
-
-PARTS = ("joint", "style", "meaning", "fluency")
+from tactful.contest import (
+    PARTS,
+    WARM,
+    Entrant,
+    Outcome,
+    by_sentence,
+    compete,
+    dev_texts,
+    find_adapter,
+    gains,
+)
+from tactful.pipeline import TrainRecipe
 
 
 def main() -> None:
@@ -43,76 +43,45 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=["sro", "sro-paper"])
     parser.add_argument("--set", nargs="*", default=[], help="overrides for every recipe")
     parser.add_argument("--rows", type=int, default=448)
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    console = Console()
-    adapter = given.warm / "adapter"
-    judge = load_judge("dev")
+    adapter = find_adapter(given.warm)
+    common = [f"data.dir={given.data}", f"warm_start={adapter}", *given.set]
+    entrants: list[Entrant] = []
     texts: list[str] = []
-    scores: dict[str, list[Scores]] = {}
-    seconds: dict[str, list[float]] = {}
-    curves: dict[str, list[list[dict[str, float]]]] = {}
     for name in given.recipes:
         for seed in given.seeds:
-            overrides = [
-                f"data.dir={given.data}",
-                f"warm_start={adapter}",
-                f"train.seed={seed}",
-                *given.set,
-            ]
+            overrides = [*common, f"train.seed={seed}"]
             recipe = load_recipe(Path(f"recipes/{name}.yaml"), TrainRecipe, overrides)
-            out = given.runs / f"{name}-{seed}"
-            started = time.perf_counter()
-            train(recipe, out, say=console.print)
-            seconds.setdefault(name, []).append(time.perf_counter() - started)
-            curves.setdefault(name, []).append(_curve(out))
-            examples = read_piles(given.data, recipe.data.toxic)
-            data = recipe.data
-            texts = texts_of(examples, data, data.dev_folds, data.dev_sources)[: given.rows]
-            if "warm" not in scores:
-                scores["warm"] = [judge.score(texts, answer(Policy.load(adapter=adapter), texts))]
-            rewrites = answer(Policy.load(adapter=out / "adapter"), texts)
-            scores.setdefault(name, []).append(judge.score(texts, rewrites))
-            console.print(f"{name} seed {seed}: J {scores[name][-1].joint.mean():.3f}")
-    found = {
-        "judge": judge.name,
-        "warm_start": file_sha256(adapter / ADAPTER_FILE)[:12],
+            if not entrants:
+                texts = dev_texts(recipe, given.rows)
+                entrants.append(Entrant(WARM, 0, adapter, recipe.base, None))
+            entrants.append(Entrant(name, seed, adapter, recipe.base, recipe))
+    outcomes = compete(entrants, texts, given.runs, jobs=given.jobs, say=Console().print)
+    by_name: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_name.setdefault(outcome.name, []).append(outcome)
+    found: dict[str, object] = {
+        "judge": outcomes[0].judge,
+        "warm_start": outcomes[0].warm,
         "rows": len(texts),
         "seeds": given.seeds,
         "overrides": given.set,
         "systems": {
             name: {
-                **{part: float(_mean(those, part).mean()) for part in PARTS},
-                "by_seed": [float(s.joint.mean()) for s in those],
-                "minutes": [round(s / 60, 1) for s in seconds.get(name, [])],
-                "against_warm": {
-                    part: asdict(paired_bootstrap(_mean(those, part), _mean(scores["warm"], part)))
-                    for part in PARTS
-                },
+                **{part: float(by_sentence(those, part).mean()) for part in PARTS},
+                "by_seed": [float(one.values["joint"].mean()) for one in those],
+                "minutes": [round(one.seconds / 60, 1) for one in those],
+                "against_warm": {p: asdict(d) for p, d in gains(those, outcomes[0]).items()},
             }
-            for name, those in scores.items()
+            for name, those in by_name.items()
         },
-        "curves": curves,
+        "curves": {name: [one.curve for one in those] for name, those in by_name.items()},
     }
     _print(found)
     if given.output:
         given.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-def _curve(run: Path) -> list[dict[str, float]]:
-    """What the looks of a run said, by step."""
-    lines = [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
-    return [
-        {"step": line["step"]} | {part: round(line[f"eval_{part}"], 4) for part in PARTS}
-        for line in lines
-        if "eval_joint" in line
-    ]
-
-
-def _mean(runs: list[Scores], part: str) -> NDArray[np.float64]:
-    """By sentence, over the seeds."""
-    values = np.stack([getattr(scores, part) for scores in runs])
-    return np.asarray(values.mean(axis=0), dtype=np.float64)
 
 
 def _print(found: dict[str, object]) -> None:

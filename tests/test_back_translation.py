@@ -9,7 +9,6 @@ from tactful.back_translation import (
     FOUND,
     BackRecipe,
     back_translate,
-    grown,
     mix,
     sound_insults,
 )
@@ -17,6 +16,7 @@ from tactful.config import dump_recipe
 from tactful.corpora.piles import Pile
 from tactful.errors import ConfigError, DataError
 from tactful.pipeline import Piles
+from tactful.run_folder import grown
 from tactful.screeners.linear import LinearScreener
 from tactful.training.warm_found import Demonstration
 

@@ -19,6 +19,16 @@ class Outer(Config):
     folder: Path
 
 
+class Part(Config):
+    size: int
+    names: tuple[str, ...]
+
+
+class Extended(Config):
+    inner: Part
+    flag: bool
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
@@ -77,3 +87,26 @@ def test_dump_reads_back(tmp_path: Path) -> None:
     recipe = Outer(inner=Inner(names=("é",)), folder=Path("x"))
     dump_recipe(recipe, tmp_path / "resolved.yaml")
     assert load_recipe(tmp_path / "resolved.yaml", Outer) == recipe
+
+
+def test_a_recipe_may_extend_another(tmp_path: Path) -> None:
+    """Sections are merged, single values and lists replaced, overrides come last."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "low.yaml").write_text("inner: {size: 1, names: [a, b]}\nflag: true\n")
+    (tmp_path / "middle.yaml").write_text("extends: parts/low.yaml\ninner: {names: [c]}\n")
+    (tmp_path / "high.yaml").write_text("extends: middle.yaml\nflag: false\n")
+    got = load_recipe(tmp_path / "high.yaml", Extended, ["inner.size=3"])
+    assert got == Extended(inner=Part(size=3, names=("c",)), flag=False)
+
+
+def test_a_recipe_that_extends_itself_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml extends itself, by way of"):
+        load_recipe(tmp_path / "a.yaml", Extended)
+    (tmp_path / "a.yaml").write_text("extends: [b.yaml]\n")
+    with pytest.raises(ConfigError, match="extends must name one recipe"):
+        load_recipe(tmp_path / "a.yaml", Extended)
+    (tmp_path / "a.yaml").write_text("extends: gone.yaml\n")
+    with pytest.raises(ConfigError, match=r"cannot read recipe .*gone\.yaml"):
+        load_recipe(tmp_path / "a.yaml", Extended)

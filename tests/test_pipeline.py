@@ -33,6 +33,7 @@ from tactful.pipeline import (
 )
 from tactful.training.game import Gate, as_follower
 from tactful.training.policy import Policy
+from tactful.training.warm_found import DEMONSTRATIONS, read_demonstrations
 from tests.evaluation.fake_judge import RuleJudge
 from tests.fakes import KeywordScreener
 from tests.scorers.test_http import Server
@@ -268,6 +269,24 @@ def test_a_warm_start_becomes_the_reference(small: dict[str, object], tmp_path: 
     assert "making demonstrations" in said
 
 
+def test_what_people_chose_is_shown(small: dict[str, object], tmp_path: Path) -> None:
+    """A file of preferences in place of demonstrations: what was chosen is what is learned."""
+    file = tmp_path / "people.jsonl"
+    rows = [
+        {"text": f"read it, idiot {n}", "chosen": f"please read it {n}", "rejected": "read it"}
+        for n in range(4)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    train = {"steps": 2, "batch": 2, "learning_rate": 0.01}
+    recipe = WarmRecipe.model_validate({**small, "demonstrations": str(file), "train": train})
+    warm_up(recipe, tmp_path / "people")
+    shown = read_demonstrations(tmp_path / "people" / DEMONSTRATIONS)
+    assert [(d.source, d.completion, d.kind) for d in shown] == [
+        (row["text"], row["chosen"], "person") for row in rows
+    ]
+    assert (tmp_path / "people" / "adapter" / "adapter_model.safetensors").exists()
+
+
 def test_nothing_to_train_on_is_told(small: dict[str, object], tmp_path: Path) -> None:
     data = {**small["data"], "folds": [3]}  # type: ignore[dict-item]
     recipe = TrainRecipe.model_validate({**small, "data": data})
@@ -448,3 +467,83 @@ def test_long_texts_and_other_folds_stay_out(small: dict[str, object]) -> None:
     short = recipe.data.model_copy(update={"longest": 5})
     assert texts_of(examples, short, (0,)) == [t for t in TOXIC if len(t.split()) <= 5]
     assert texts_of(examples, recipe.data, (0,), ("elsewhere",)) == []
+
+
+# --- rows that people made ------------------------------------------------------------------
+
+
+def _lines(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+_SHORT: dict[str, Any] = {"steps": 2, "batch": 2, "learning_rate": 1e-2, "log_every": 1}
+
+
+def test_what_people_preferred_is_learned(
+    small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their pairs instead of samples: nothing is generated, no follower is asked."""
+    monkeypatch.delattr(pipeline, "gates_of")
+    pairs = _lines(
+        tmp_path / "people.jsonl",
+        {"text": TOXIC[0], "chosen": NEUTRAL[5], "rejected": TOXIC[0]},
+        {"text": TOXIC[4], "chosen": NEUTRAL[2], "rejected": "what a thing"},
+    )
+    recipe = TrainRecipe.model_validate({**small, "preferences": pairs, "train": _SHORT})
+    train(recipe, tmp_path / "run")
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (about["texts"], about["spent"]["generated"]) == (2, 0)
+    first = next(line for line in read_lines(tmp_path / "run" / "metrics.jsonl") if "loss" in line)
+    # At the start a pair costs log 2, beside its anchor.
+    assert first["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
+    _lines(pairs, {"text": TOXIC[0], "rejected": "a"})
+    with pytest.raises(DataError, match='row 1: no "chosen"'):
+        train(recipe, tmp_path / "other")
+
+
+def test_rewrites_of_people_are_shown(small: dict[str, object], tmp_path: Path) -> None:
+    """Columns by name, lists row by row, other folds left out; looked for in the corpus first."""
+    folder = Path(small["data"]["dir"])  # type: ignore[index]
+    rows = [
+        {"bad": "you idiot", "good": ["you are wrong", "you  err"], "fold": 0},
+        {"bad": "damn", "good": ["oh"], "fold": 3},
+    ]
+    _lines(folder / "own.jsonl", *rows)
+    shown = {"file": "own.jsonl", "source": "bad", "rewrite": "good"}
+    recipe = TrainRecipe.model_validate({**small, "demonstrations": shown, "train": _SHORT})
+    assert not recipe.plays
+    assert pipeline._rows_of(recipe, []) == (
+        [
+            {"prompt": "you idiot", "completion": "you are wrong"},
+            {"prompt": "you idiot", "completion": "you err"},
+        ],
+        {},
+    )
+    # Against them, samples are held: one row a source.
+    played = recipe.model_copy(update={"play": recipe.play.model_copy(update={"pairing": "tone"})})
+    assert played.plays
+    assert pipeline._rows_of(played, []) == ([{"text": "you idiot"}], {"you idiot": "you err"})
+    _lines(folder / "own.jsonl", {**rows[0], "good": ["fine", ""]})
+    with pytest.raises(DataError, match=r"own\.jsonl row 1: a source or a rewrite is no text"):
+        train(recipe, tmp_path / "run")
+    _lines(folder / "own.jsonl", rows[1])
+    with pytest.raises(DataError, match=r"no rewrites of folds \(0,\)"):
+        train(recipe, tmp_path / "run")
+    _lines(folder / "own.jsonl", {"bad": "a", "fold": 0})
+    with pytest.raises(DataError, match="good"):
+        train(recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"demonstrations": {"file": "a"}, "preferences": "b"}, "not both"),
+        ({"play": {"pairing": "tone"}}, "tone needs demonstrations"),
+    ],
+)
+def test_rows_that_make_no_sense_are_told_by_the_recipe(
+    small: dict[str, object], sections: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        validate({**small, **sections}, TrainRecipe, name="a.yaml")

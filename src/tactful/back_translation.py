@@ -19,20 +19,20 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from tactful.config import Config, dump_recipe
+from tactful.config import Config, dump_recipe, require_recipe
 from tactful.corpora.piles import read_piles
 from tactful.errors import DataError
 from tactful.evaluation.checks import drops_predicate
 from tactful.evaluation.report import write_whole
 from tactful.models import ADAPTER_FILE
-from tactful.pipeline import Piles, Say, require_recipe, texts_of
+from tactful.pipeline import Piles, Say, texts_of
 from tactful.prompts import insulting, trained
 from tactful.rewriting.candidates import PromptedModel
 from tactful.rewriting.gates import text_gates
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
 from tactful.rollouts.base import Request, Sampling
 from tactful.rollouts.local import LocalBackend
-from tactful.run_folder import ADAPTER, RECIPE
+from tactful.run_folder import ADAPTER, RECIPE, grown
 from tactful.scorers.similarity import MiniLMSimilarity
 from tactful.scorers.taste import Taste
 from tactful.screeners.base import Screener
@@ -47,7 +47,6 @@ from tactful.training.warm_found import DEMONSTRATIONS, Demonstration
 REWRITES, INSULTS, TOXIFIER = "rewrites.jsonl", "insults.jsonl", "toxifier"
 BACK, FOUND = "back", "found:model"
 """Demonstrations by who wrote what: a person the answer, or a person the source."""
-_CHUNK = 64
 
 
 class BackRecipe(Config):
@@ -89,7 +88,7 @@ def back_translate(
 ) -> dict[str, float]:
     """Rewrite, learn the way back, insult; leaves demonstrations for `tactful warmup` in `out`."""
     if (out / RECIPE).exists():
-        require_recipe(recipe, out, "use another folder")
+        require_recipe(recipe, out / RECIPE, "use another folder")
     out.mkdir(parents=True, exist_ok=True)
     dump_recipe(recipe, out / RECIPE)
     screener = LinearScreener.load()
@@ -241,27 +240,3 @@ def mix(
     ]
     together = list({d.source: d for d in chosen}.values())
     return [together[i] for i in rng.permutation(len(together))]
-
-
-def grown(
-    path: Path,
-    items: Sequence[str],
-    made: Callable[[Sequence[str]], list[dict[str, Any]]],
-    told: Callable[[int], None],
-) -> list[dict[str, Any]]:
-    """A line for each item, in order; those that an earlier run wrote whole are not made again."""
-    lines: list[str] = []
-    if path.exists():
-        # A killed run may have left half a line.
-        lines = [
-            x for x in path.read_text(encoding="utf-8").splitlines(keepends=True) if x[-1:] == "\n"
-        ]
-        write_whole(path, "".join(lines))
-    with path.open("a", encoding="utf-8") as file:
-        for start in range(len(lines), len(items), _CHUNK):
-            new = [json.dumps(row) + "\n" for row in made(items[start : start + _CHUNK])]
-            file.write("".join(new))
-            file.flush()
-            lines += new
-            told(len(lines))
-    return [json.loads(line) for line in lines[: len(items)]]

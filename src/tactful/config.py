@@ -7,7 +7,7 @@ and come with the nearest known name.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,21 @@ C = TypeVar("C", bound=Config)
 
 
 def load_recipe(path: Path, model: type[C], overrides: Sequence[str] = ()) -> C:
-    """Read a recipe file, apply `a.b=c` overrides and validate; all faults in one ConfigError."""
+    """Read a recipe file, apply `a.b=c` overrides and validate; all faults in one ConfigError.
+
+    A recipe may start from another one: `extends: base.yaml`, beside it. Sections are merged; a
+    list or a single value takes the place of the one there.
+    """
+    raw = _read(path, ())
+    for override in overrides:
+        _apply(raw, override)
+    return validate(raw, model, name=str(path))
+
+
+def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe's mapping on top of those that it extends; `below` are those that led here."""
+    if path in below:
+        raise ConfigError(f"{path} extends itself, by way of {', '.join(map(str, below))}")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -37,9 +51,20 @@ def load_recipe(path: Path, model: type[C], overrides: Sequence[str] = ()) -> C:
     raw = {} if raw is None else raw
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold a mapping at the top, found {type(raw).__name__}")
-    for override in overrides:
-        _apply(raw, override)
-    return validate(raw, model, name=str(path))
+    extended = raw.pop("extends", None)
+    if extended is None:
+        return raw
+    if not isinstance(extended, str):
+        raise ConfigError(f"{path}: extends must name one recipe, found {extended!r}")
+    return _merged(_read(path.parent / extended, (*below, path)), raw)
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
 def validate(raw: dict[str, Any], model: type[C], *, name: str) -> C:
@@ -58,6 +83,37 @@ def dump_recipe(config: Config, path: Path) -> None:
         yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         encoding="utf-8",
     )
+
+
+def require_recipe(recipe: Config, path: Path, advice: str) -> None:
+    """Refuse a folder whose work was done by another recipe, the one saved at `path`.
+
+    `advice` says what to do then.
+    """
+    before = load_recipe(path, type(recipe))
+    if before == recipe:
+        return
+    old, new = (_flat(one.model_dump(mode="json")) for one in (before, recipe))
+    changed = [
+        f"{name}: {old.get(name)} before, {new.get(name)} now"
+        for name in sorted(old | new)
+        if old.get(name) != new.get(name)
+    ]
+    more = ["..."] if len(changed) > 5 else []
+    raise ConfigError(
+        f"{path.parent} holds a run by another recipe; {advice}:"
+        + "".join(f"\n  {line}" for line in changed[:5] + more)
+    )
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{name}.")
+        else:
+            flat[above + name] = value
+    return flat
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar
 
 import numpy as np
 import transformers
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 import tactful
-from tactful.config import Config, dump_recipe, load_recipe
+from tactful.config import Config, dump_recipe, load_recipe, require_recipe
 from tactful.corpora.piles import Example, Pile, read_piles
+from tactful.corpora.read import column_names, read_rows, require_columns
 from tactful.errors import ConfigError, DataError, InterruptedRunError, TactfulError
 from tactful.evaluation.base import Judge
 from tactful.evaluation.checks import drops_predicate
@@ -44,20 +44,37 @@ from tactful.scorers.taste import Taste
 from tactful.screeners.base import Screener
 from tactful.screeners.linear import LinearScreener
 from tactful.screeners.load import load_screener
+from tactful.screeners.wrappers import FallbackScreener
 from tactful.training.adaptive import Adaptive, AdaptiveScreener
 from tactful.training.alarms import Alarm
 from tactful.training.checkpoints import latest, to_resume
-from tactful.training.game import Follower, Game, Gate, Play, as_follower, ask, budget
+from tactful.training.game import (
+    Follower,
+    Game,
+    Gate,
+    Play,
+    answers,
+    as_follower,
+    ask,
+    budget,
+)
+from tactful.training.noise import Noise, NoisyFollower, Panel, PanelFollower
 from tactful.training.policy import LoraSettings, Policy
-from tactful.training.trainer import SROConfig, SROTrainer, StopOnSignal
+from tactful.training.preferences import read_accepted, read_preferences
+from tactful.training.rates import Rates, from_followers, from_repeats, from_trusted
+from tactful.training.trainer import Embed, SROConfig, SROTrainer, StopOnSignal, spent_by
+from tactful.training.units import Objective
 from tactful.training.warm import WarmConfig, build_warm_start, statistics
 from tactful.training.warm_found import DEMONSTRATIONS, Demonstration, read_demonstrations
+
+T = TypeVar("T")
 
 _STATE = "trainer_state.json"
 _TASTE = "taste"
 _SEARCH_CHUNK = 256
 # Below this share of toxic texts a pile is more likely the wrong one than a mild one.
 _FEW = 0.1
+_ASKED_FIRST = 256
 Say = Callable[[str], None]
 """Takes a line for a person."""
 Told = Callable[[Mapping[str, float]], None]
@@ -98,13 +115,26 @@ class Custom(Config):
         return call
 
 
+class Estimate(Config):
+    """How it becomes known how often the screener errs, before a run that corrects for it."""
+
+    by: Literal["trusted", "repeats", "followers"]
+    """`trusted`: by labelled texts. `repeats`: by asking twice, where errors are not repeated.
+    `followers`: by the disagreement with `followers.voters`, of which there must be two."""
+    trusted: tuple[Pile, ...] = ()
+    """The labelled texts, of `data.folds`."""
+    rows: Annotated[int, Field(ge=10)] = 200
+    """How many texts it is asked about; of trusted ones half are toxic."""
+
+
 class Followers(Config):
     """The gates of the game and what they let pass; none where there is no number."""
 
     style: Annotated[float | None, Field(ge=0, le=1)] = None
     """1 - toxicity; by default what the screener itself calls passing."""
     screener: Path | None = None
-    """Whose toxicity: the folder of a linear screener, by default the one that is shipped."""
+    """Whose toxicity: the folder of a screener or the file that describes one (`screeners.load`),
+    by default the one that is shipped."""
     similarity: Annotated[float | None, Field(ge=0, le=1)] = 0.55
     taste: Annotated[float | None, Field(ge=0, le=1)] = None
     """Whether it reads as a person's rewrite, by what `tactful taste` left in `taste_from`."""
@@ -115,6 +145,14 @@ class Followers(Config):
     shape: bool = True
     """Length, repetition, chatter, and what must be kept (numbers, links, names of people)."""
     also: tuple[Custom, ...] = ()
+    noise: Noise = Noise()
+    """How the screener errs on purpose, for studies; by default not at all."""
+    voters: tuple[Path, ...] = ()
+    """Further screeners that vote with it; they do not err on purpose."""
+    panel: Panel = Panel()
+    """How votes become a verdict, and how often the screener itself is asked."""
+    estimate: Estimate | None = None
+    """Where the rates of a noise-corrected loss come from; without it from `train.objective`."""
     adaptive: Adaptive | None = None
     """Whether the screener learns from what the leader gets past it, and from whom; off by default."""
 
@@ -136,8 +174,19 @@ class Look(Config):
     rows: Annotated[int, Field(ge=1)] = 120
 
 
+class Shown(Config):
+    """A file of rewrites that people made."""
+
+    file: Path
+    """Looked for in `data.dir` first, then from here."""
+    source: str = "source"
+    rewrite: str = "completion"
+    """The columns; a rewrite may be a list of them. Where a row has a `fold`, it must be one of
+    `data.folds`."""
+
+
 class TrainRecipe(Config):
-    """Everything that makes a run of the game."""
+    """Everything that makes a run of the game, or of what stands beside it."""
 
     data: Piles
     base: str = "base"
@@ -145,8 +194,26 @@ class TrainRecipe(Config):
     lora: LoraSettings = LoraSettings()
     followers: Followers = Followers()
     play: Play = Play()
+    demonstrations: Shown | None = None
+    """With `play.pairing: tone`, what samples are held against; else what is learned, unplayed."""
+    preferences: Path | None = None
+    """Pairs that people decided (`tactful.training.preferences`), learned instead of playing."""
     train: SROConfig = SROConfig()
     look: Look = Look()
+
+    @model_validator(mode="after")
+    def _one_kind_of_rows(self) -> Self:
+        if self.demonstrations is not None and self.preferences is not None:
+            raise ValueError("give demonstrations or preferences, not both")
+        if self.play.pairing == "tone" and self.demonstrations is None:
+            raise ValueError("play.pairing: tone needs demonstrations: rewrites of the house's own")
+        return self
+
+    @property
+    def plays(self) -> bool:
+        """Whether there are samples at all."""
+        given = self.demonstrations is not None and self.play.pairing != "tone"
+        return not given and self.preferences is None
 
 
 class WarmRecipe(Config):
@@ -161,7 +228,8 @@ class WarmRecipe(Config):
     search: bool = True
     """Show what the product's search over replacements makes of real toxic texts, too."""
     demonstrations: Path | None = None
-    """The folder of `tactful back-translate`, whose demonstrations are shown instead of new ones."""
+    """The folder of `tactful back-translate`, whose demonstrations are shown instead of new ones; or
+    a file of preferences (.jsonl), of which what people chose is shown."""
     start: Path | None = None
     """An adapter to go on from."""
     base: str = "base"
@@ -202,6 +270,8 @@ def warm_up(
 def _given(folder: Path | None) -> list[Demonstration] | None:
     if folder is None:
         return None
+    if folder.is_file():
+        return read_accepted(folder)
     if not (folder / DEMONSTRATIONS).exists():
         raise DataError(
             f"{folder} holds no {DEMONSTRATIONS}; give what `tactful back-translate` left"
@@ -293,22 +363,28 @@ def train(
     """Play the game; leaves adapter, metrics and the resolved recipe in `out`."""
     _require_same(recipe, out, resume)
     examples = read_piles(recipe.data.dir, recipe.data.toxic)
-    rows = [{"text": text} for text in texts_of(examples, recipe.data, recipe.data.folds)]
-    if not rows:
-        raise DataError(
-            f"no toxic texts of at most {recipe.data.longest} words in folds {recipe.data.folds}"
-        )
-    _require_toxic(
-        [row["text"] for row in rows], LinearScreener.load(recipe.followers.screener), say
-    )
+    rows, shown = _rows_of(recipe, examples)
+    if recipe.plays:
+        screener = follower_of(recipe.followers.screener)
+        texts = [row["text"] for row in rows]
+        # Others than the linear one take their time, or somebody's money.
+        few = texts if isinstance(screener, LinearScreener) else _some(texts, _ASKED_FIRST)
+        _require_toxic(few, screener, say)
     folder = RunFolder(out)
     look = _looker(recipe.look, examples, recipe.data, folder)
     # Before the policy: a follower that cannot be asked should be told in seconds.
-    gates = gates_of(recipe.followers)
+    gates = gates_of(recipe.followers) if recipe.plays else []
+    settings = recipe.train
+    if gates:
+        told_texts = [row["text"] for row in rows]
+        settings = settings.model_copy(
+            update={"objective": estimated(recipe, gates[0], told_texts, say)}
+        )
     policy = Policy.load(
         recipe.base, adapter=recipe.warm_start, lora=recipe.lora, seed=recipe.train.seed
     )
-    game = Game(policy.backend(), gates, recipe.play, seed=recipe.train.seed)
+    seed = recipe.train.seed
+    game = Game(policy.backend(), gates, recipe.play, seed=seed, demonstrations=shown)
     out.mkdir(parents=True, exist_ok=True)
     dump_recipe(recipe, out / RECIPE)
 
@@ -319,50 +395,74 @@ def train(
 
     trainer = SROTrainer(
         policy,
-        recipe.train,
+        settings,
         rows,
         out,
-        game=game,
+        game=game if recipe.plays else None,
         look=look,
         alarmed=alarmed,
         foreign=lambda text: bool(why_not_english(text)),
+        embed=_embedder(recipe, gates),
         callbacks=[_Metrics(folder, told)],
     )
     return _run(trainer, policy, look, folder, rows, resume)
 
 
+def _rows_of(
+    recipe: TrainRecipe, examples: Sequence[Example]
+) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """What is trained on row by row, and a house's own rewrites by source where these play."""
+    data = recipe.data
+    if recipe.preferences is not None:
+        pairs = read_preferences(recipe.preferences)
+        return [{"text": p.source, "chosen": p.chosen, "rejected": p.rejected} for p in pairs], {}
+    if recipe.demonstrations is not None:
+        shown = _people_wrote(recipe.demonstrations, data)
+        if recipe.play.pairing == "tone":
+            own = dict(shown)
+            return [{"text": source} for source in own], own
+        return [{"prompt": source, "completion": rewrite} for source, rewrite in shown], {}
+    rows = [{"text": text} for text in texts_of(examples, data, data.folds)]
+    if not rows:
+        raise DataError(f"no toxic texts of at most {data.longest} words in folds {data.folds}")
+    return rows, {}
+
+
+def _people_wrote(shown: Shown, data: Piles) -> list[tuple[str, str]]:
+    """Sources with rewrites, in the order of the file."""
+    path = data.dir / shown.file if (data.dir / shown.file).exists() else shown.file
+    require_columns(path, column_names(path), [shown.source, shown.rewrite])
+    found = []
+    for row in read_rows(path):
+        if "fold" in row.values and row.values["fold"] not in data.folds:
+            continue
+        source, rewrites = row.values.get(shown.source), row.values.get(shown.rewrite)
+        for rewrite in rewrites if isinstance(rewrites, list) else [rewrites]:
+            if not _is_text(source) or not _is_text(rewrite):
+                raise DataError(f"{path} row {row.number}: a source or a rewrite is no text")
+            found.append((" ".join(source.split()), " ".join(rewrite.split())))
+    if not found:
+        raise DataError(f"{path} holds no rewrites of folds {data.folds}")
+    return found
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _embedder(recipe: TrainRecipe, gates: Sequence[Gate]) -> Embed | None:
+    """Who compares texts, where a method does; the follower for similarity, if there is one."""
+    if recipe.train.objective.loss != "rpo" and recipe.play.clear is None:
+        return None
+    found = [g.follower for g in gates if isinstance(g.follower, MiniLMSimilarity)]
+    return (found[0] if found else MiniLMSimilarity.load()).embed
+
+
 def _require_same(recipe: WarmRecipe | TrainRecipe, out: Path, resume: str) -> None:
     """Half a run by one recipe and half by another would be a run by none."""
     if resume == "auto" and latest(out) is not None and (out / RECIPE).exists():
-        require_recipe(recipe, out, "use another folder, or --resume never to start over")
-
-
-def require_recipe(recipe: Config, out: Path, advice: str) -> None:
-    """Refuse a folder whose work was done by another recipe; `advice` says what to do then."""
-    before = load_recipe(out / RECIPE, type(recipe))
-    if before == recipe:
-        return
-    old, new = (_flat(one.model_dump(mode="json")) for one in (before, recipe))
-    changed = [
-        f"{name}: {old.get(name)} before, {new.get(name)} now"
-        for name in sorted(old | new)
-        if old.get(name) != new.get(name)
-    ]
-    more = ["..."] if len(changed) > 5 else []
-    raise ConfigError(
-        f"{out} holds a run by another recipe; {advice}:"
-        + "".join(f"\n  {line}" for line in changed[:5] + more)
-    )
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{above}{name}.")
-        else:
-            flat[above + name] = value
-    return flat
+        advice = "use another folder, or --resume never to start over"
+        require_recipe(recipe, out / RECIPE, advice)
 
 
 def _require_toxic(texts: Sequence[str], screener: Screener, say: Say) -> None:
@@ -444,7 +544,7 @@ def _run(
         look.keep = None
     stop = StopOnSignal()
     trainer.add_callback(stop)
-    if checkpoint is None or not _is_last(checkpoint, trainer):
+    if checkpoint is None or not trainer.is_over(checkpoint):
         with stop:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     else:
@@ -452,6 +552,7 @@ def _run(
         trainer.state = transformers.TrainerState.load_from_json(str(checkpoint / _STATE))
         best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
         policy.load_weights(Path(best or checkpoint))
+        trainer.spent = spent_by(checkpoint)
     if stop.signal is not None:
         if first:
             report_run(out)
@@ -463,7 +564,7 @@ def _run(
     with policy.whole():
         found = look(policy, step)
     if first:
-        folder.about(**about, result={"step": step, **found})
+        folder.about(**about, spent=asdict(trainer.spent), result={"step": step, **found})
         report_run(out)
     return {"data": about["data"], **found}
 
@@ -471,13 +572,6 @@ def _run(
 def _step_of(checkpoint: Path) -> int:
     state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     return int(state["global_step"])
-
-
-def _is_last(checkpoint: Path, trainer: SROTrainer) -> bool:
-    steps = trainer.args.max_steps
-    if steps <= 0:
-        steps = math.ceil(trainer.args.num_train_epochs * len(trainer.get_train_dataloader()))
-    return _step_of(checkpoint) >= steps
 
 
 def _kept_step(trainer: SROTrainer) -> int:
@@ -511,14 +605,8 @@ class _Metrics(transformers.TrainerCallback):
 def gates_of(followers: Followers) -> list[Gate]:
     """Screener, similarity, taste, likelihood, rules of form, the user's own: those wanted."""
     own = _own_gates(followers.also)
-    screener = LinearScreener.load(followers.screener)
-    passing = 1 - screener.thresholds.passing if followers.style is None else followers.style
     taste = Taste.load(followers.taste_from) if _tastes(followers) else None
-    style = as_follower(screener)
-    if followers.adaptive is not None:
-        auditor = _auditor(followers.adaptive, taste)
-        style = AdaptiveScreener(screener, passing, auditor, followers.adaptive)
-    gates = [Gate("style", style, passing)]
+    gates = [_style_gate(followers, taste)]
     if followers.similarity is not None:
         gates.append(Gate("similarity", MiniLMSimilarity.load(), followers.similarity))
     if followers.taste is not None and taste is not None:
@@ -527,6 +615,98 @@ def gates_of(followers: Followers) -> list[Gate]:
         likely = LikelihoodFluency(LocalBackend.load())
         gates.append(Gate("likelihood", likely, followers.likelihood))
     return [*gates, *([Gate("shape", _shape, 0.5)] if followers.shape else []), *own]
+
+
+def _style_gate(followers: Followers, taste: Taste | None) -> Gate:
+    """The screener with all that is wanted around it: learning, erring, voting."""
+    screener = follower_of(followers.screener)
+    passing = 1 - screener.thresholds.passing if followers.style is None else followers.style
+    style = as_follower(screener)
+    if followers.adaptive is not None:
+        if not isinstance(screener, LinearScreener):
+            raise ConfigError(f"followers.adaptive needs a linear screener, got {screener.name}")
+        auditor = _auditor(followers.adaptive, taste)
+        style = AdaptiveScreener(screener, passing, auditor, followers.adaptive)
+    if followers.noise != Noise():
+        style = NoisyFollower(style, passing, followers.noise)
+    voters = [follower_of(path) for path in followers.voters]
+    panel = followers.panel
+    if voters or panel.times > 1:
+        members = [(style, passing)]
+        members += [(as_follower(voter), 1 - voter.thresholds.passing) for voter in voters]
+        style = PanelFollower(members, passing, panel)
+    # Who is asked over a network may be silent now and then, and a panel may disagree.
+    steady = isinstance(screener, LinearScreener) and not isinstance(style, PanelFollower)
+    return Gate("style", style, passing, may_abstain=not steady)
+
+
+def follower_of(path: Path | None) -> Screener:
+    """A screener as a follower: without a fallback, as training must not take one for another."""
+    screener = load_screener(path)
+    return screener.screener if isinstance(screener, FallbackScreener) else screener
+
+
+def estimated(recipe: TrainRecipe, gate: Gate, texts: Sequence[str], say: Say) -> Objective:
+    """The objective with the rates at which the screener errs, as far as they can be known."""
+    objective, wanted = recipe.train.objective, recipe.followers.estimate
+    if wanted is None:
+        return objective
+    rates = _rates(recipe, wanted, gate, texts).usable()
+    say(
+        f"the screener is taken to pass {rates.false_pass:.1%} of what is bad and to fail "
+        f"{rates.false_fail:.1%} of what is good (by {wanted.by})"
+    )
+    return objective.model_copy(
+        update={
+            "false_pass": rates.false_pass,
+            "false_fail": rates.false_fail,
+            # A pair is the wrong way round when either verdict of it was wrong, about.
+            "flip_rate": min(0.45, rates.flip),
+        }
+    )
+
+
+def _rates(recipe: TrainRecipe, wanted: Estimate, gate: Gate, texts: Sequence[str]) -> Rates:
+    if wanted.by == "trusted":
+        labelled = [
+            e
+            for e in read_piles(recipe.data.dir, wanted.trusted)
+            if e.fold in recipe.data.folds and len(e.text.split()) <= recipe.data.longest
+        ]
+        half = wanted.rows // 2
+        chosen = [*_some([e for e in labelled if e.toxic], half)]
+        chosen += _some([e for e in labelled if not e.toxic], half)
+        known = [e.text for e in chosen]
+        passed = _passes(gate, known)
+        heard = np.isfinite(passed)
+        good = np.array([not e.toxic for e in chosen])
+        return from_trusted(passed[heard] > 0.5, good[heard])
+    asked = _some(list(texts), wanted.rows)
+    if wanted.by == "repeats":
+        first, second = _passes(gate, asked), _passes(gate, asked)
+        heard = np.isfinite(first) & np.isfinite(second)
+        return from_repeats(first[heard] > 0.5, second[heard] > 0.5)
+    voters = [follower_of(path) for path in recipe.followers.voters]
+    votes = [_passes(gate, asked)]
+    votes += [(v.toxicity(asked) < v.thresholds.passing).astype(np.float64) for v in voters]
+    said = np.stack(votes)
+    everybody = np.flatnonzero(np.isfinite(said).all(axis=0))
+    return from_followers(said[:, everybody] > 0.5)[0]
+
+
+def _passes(gate: Gate, texts: Sequence[str]) -> NDArray[np.float64]:
+    """1 where one asking of a gate's follower lets a text pass, 0 where not, NaN in silence."""
+    follower = gate.follower
+    if isinstance(follower, PanelFollower):
+        # Who errs is a member; the panel is the remedy.
+        follower = follower.members[0][0]
+    scores = answers(replace(gate, follower=follower, may_abstain=True), texts, texts)
+    return np.where(np.isnan(scores), np.nan, (scores >= gate.threshold).astype(np.float64))
+
+
+def _some(items: Sequence[T], count: int) -> Sequence[T]:
+    """Evenly spread."""
+    return items[:: max(1, len(items) // max(1, count))][:count]
 
 
 def _tastes(followers: Followers) -> bool:
@@ -542,7 +722,7 @@ def _auditor(adaptive: Adaptive, taste: Taste | None) -> Gate:
     elif is_call(name):
         follower = custom_scorer(name)
     else:
-        screener = load_screener(Path(name))
+        screener = follower_of(Path(name))
         follower, threshold = as_follower(screener), 1 - screener.thresholds.passing
     chosen = threshold if adaptive.threshold is None else adaptive.threshold
     gate = Gate("auditor", follower, chosen)
@@ -550,7 +730,7 @@ def _auditor(adaptive: Adaptive, taste: Taste | None) -> Gate:
         ask(gate, ["that is wrong"], ["that is wrong"])
     except TactfulError as error:
         raise ConfigError(f"followers.adaptive.auditor cannot be asked: {error}") from error
-    return gate
+    return replace(gate, may_abstain=True)
 
 
 def _own_gates(also: Sequence[Custom]) -> list[Gate]:
@@ -560,7 +740,7 @@ def _own_gates(also: Sequence[Custom]) -> list[Gate]:
         try:
             gate = Gate(custom.name, custom_scorer(custom.call), custom.threshold)
             ask(gate, ["that is wrong"], ["that is wrong"])
-            gates.append(gate)
+            gates.append(replace(gate, may_abstain=True))
         except TactfulError as error:
             faults.append(f"{custom.name}: {error}")
     if faults:

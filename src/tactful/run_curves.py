@@ -25,7 +25,9 @@ class Curve:
     points: Sequence[Point]
 
 
-def chart(title: str, curves: Sequence[Curve], *, last: int, unit: bool) -> str:
+def chart(
+    title: str, curves: Sequence[Curve], *, last: int, unit: bool, along: str = "step"
+) -> str:
     """Curves over the same steps, 0 to `last`; `unit` draws from 0 to 1 whatever comes."""
     values = [value for curve in curves for _, value in curve.points]
     marks = [0.0, 0.25, 0.5, 0.75, 1.0] if unit else ticks(min(values), max(values))
@@ -46,7 +48,8 @@ def chart(title: str, curves: Sequence[Curve], *, last: int, unit: bool) -> str:
             parts.append(_text(x(step), _HEIGHT - 8, f"{step:,.0f}", "middle"))
     for number, curve in enumerate(curves):
         places = [(step, value, x(step), y(value)) for step, value in curve.points]
-        parts.append(_curve(curve.label, colour(number), number >= len(COLOURS), places))
+        dashed = number >= len(COLOURS)
+        parts.append(_curve(curve.label, colour(number), dashed, places, along))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
         + "".join(parts)
@@ -73,7 +76,11 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
 
 
 def _curve(
-    label: str, ink: str, dashed: bool, places: Sequence[tuple[int, float, float, float]]
+    label: str,
+    ink: str,
+    dashed: bool,
+    places: Sequence[tuple[int, float, float, float]],
+    along: str,
 ) -> str:
     dash = ' stroke-dasharray="5 3"' if dashed else ""
     path = " ".join(f"{px:.1f},{py:.1f}" for _, _, px, py in places)
@@ -82,7 +89,7 @@ def _curve(
         return line
     dots = (
         f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.6" fill="{ink}">'
-        f"<title>{escape(label)}, step {step:,}: {value:.4g}</title></circle>"
+        f"<title>{escape(label)}, {along} {step:,}: {value:.4g}</title></circle>"
         for step, value, px, py in places
     )
     return line + "".join(dots)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -28,6 +28,7 @@ ALARMS = "alarms.jsonl"
 ABOUT = "run.json"
 KEPT = 12
 """How many rewrites of each look are kept."""
+_CHUNK = 64
 
 Point = tuple[int, float]
 """A step and a value."""
@@ -192,3 +193,27 @@ def _as_line(row: dict[str, Any]) -> str:
 def _has(line: dict[str, Any], name: str) -> bool:
     value = line.get(name)
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def grown(
+    path: Path,
+    items: Sequence[str],
+    made: Callable[[Sequence[str]], list[dict[str, Any]]],
+    told: Callable[[int], None],
+) -> list[dict[str, Any]]:
+    """A line for each item, in order; those that an earlier run wrote whole are not made again."""
+    lines: list[str] = []
+    if path.exists():
+        # A killed run may have left half a line.
+        lines = [
+            x for x in path.read_text(encoding="utf-8").splitlines(keepends=True) if x[-1:] == "\n"
+        ]
+        write_whole(path, "".join(lines))
+    with path.open("a", encoding="utf-8") as file:
+        for start in range(len(lines), len(items), _CHUNK):
+            new = [json.dumps(row) + "\n" for row in made(items[start : start + _CHUNK])]
+            file.write("".join(new))
+            file.flush()
+            lines += new
+            told(len(lines))
+    return [json.loads(line) for line in lines[: len(items)]]

@@ -89,15 +89,20 @@ def render_page(run: Run) -> str:
     parts.append(
         f"<h2>Recipe</h2>\n<details><summary>Show it</summary><pre>{escape(recipe)}</pre></details>"
     )
+    return page(title, "\n".join(parts))
+
+
+def page(title: str, body: str, style: str = "", *, images: bool = False) -> str:
+    """A page that loads and runs nothing; `images` may stand in it as data."""
+    pictures = "img-src data:; " if images else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n"
+        f"style-src 'unsafe-inline'; {pictures}base-uri 'none'; form-action 'none'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{escape(title)}</title>\n<style>{_shared_style()}{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{_shared_style()}{_STYLE}{style}</style>\n"
+        f"</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 

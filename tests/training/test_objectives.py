@@ -24,11 +24,14 @@ from tactful.training.objectives import (
     corrected_sro,
     dpo,
     graded_sro,
+    grpo,
     ipo,
     kto,
     nll,
     orpo,
     rdpo,
+    rpo,
+    rpo_weights,
     simpo,
     sro,
 )
@@ -310,6 +313,44 @@ def test_nll_by_hand() -> None:
     check(nll(logp), 0.693147, (logp, -1))
 
 
+def test_rpo_by_hand() -> None:
+    """Weights times margins times .2 are z = 1 and z = -.1; the loss is the mean of both."""
+    chosen, rejected = row(2), torch.tensor([-8.0, 4.0], dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([[0.5, 0.25]], dtype=torch.float64)
+    loss = rpo(chosen, rejected, weights, beta=0.2)
+    # -log sigmoid(-.1) = .744397 and sigmoid(.1) = .524979.
+    assert loss.item() == close((0.313262 + 0.744397) / 2)
+    ours, theirs = torch.autograd.grad(loss.sum(), (chosen, rejected))
+    pulls = [0.1 * 0.268941 / 2, 0.05 * 0.524979 / 2]
+    assert ours.item() == close(-sum(pulls))
+    assert theirs.tolist() == [close(pull) for pull in pulls]
+
+
+def test_rpo_of_a_pair_that_is_alone_is_dpo() -> None:
+    chosen, rejected = row(1.5), row(-2.5)
+    weights = rpo_weights(torch.ones(1, 1, dtype=torch.float64))
+    assert rpo(chosen, rejected, weights).item() == dpo(chosen, rejected).item()
+
+
+def test_rpo_weights_by_hand() -> None:
+    """Cosines 1 and .5 at tau .5 are a nat apart: e / (e + 1) and 1 / (e + 1)."""
+    weights = rpo_weights(torch.tensor([[1.0, 0.5], [0.2, 0.2]]), tau=0.5)
+    assert weights.tolist() == [[close(0.731059), close(0.268941)], [close(0.5), close(0.5)]]
+
+
+def test_grpo_by_hand() -> None:
+    """Advantage 2 for two tokens; the third is no token. ref - p is -.5 and 1 a token, so the
+    divergence e^d - d - 1 is .106531 and .718282."""
+    logp = torch.tensor([[-1.0, -2.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    before = torch.tensor([[-1.5, -1.0, 0.0]], dtype=torch.float64)
+    loss = grpo(logp, before, torch.tensor([2]), torch.tensor([2.0]), kl=0.1)
+    assert loss.item() == close(-2 + 0.1 * (0.106531 + 0.718282) / 2)
+    (slope,) = torch.autograd.grad(loss.sum(), logp)
+    # -advantage + kl (1 - e^d), over two tokens.
+    expected = [(-2 + 0.1 * (1 - 0.606531)) / 2, (-2 + 0.1 * (1 - 2.718282)) / 2, 0.0]
+    assert slope[0].tolist() == [close(value) for value in expected]
+
+
 TWO_INPUTS: list[Loss] = [
     dpo,
     cdpo,
@@ -369,6 +410,11 @@ def test_shapes_that_would_broadcast_are_refused(call: Callable[[], Tensor]) -> 
     """A column against a row would silently compare everything with everything."""
     with pytest.raises(ValueError, match="One value a row"):
         call()
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 chosen and 3 rejected"):
+        rpo(torch.zeros(2), torch.zeros(3), torch.ones(3, 2))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, math.nan])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,17 @@ from tactful.training.pairs import (
     Pair,
     Pairing,
     PushDown,
+    Scored,
+    advantages,
+    best_of,
+    clear_cut,
+    confident,
+    gap_pairs,
     group_pairs,
+    labelled,
     paper_pairs,
+    ranked_pairs,
+    tone_pairs,
 )
 
 SOURCE = "you idiot, read the article"
@@ -242,3 +252,99 @@ def test_the_order_of_samples_decides_nothing(
         assert set(one.pairs) == set(other.pairs)
         assert set(one.push_downs) == set(other.push_downs)
         assert one.reasons == other.reasons
+
+
+# --- what the neighbours make of the same samples -------------------------------------------
+
+
+def test_ranked_pairs_take_the_ends() -> None:
+    """The best that passed over the worst that failed; what is between is not used."""
+    got = ranked_pairs([FAIR, RUDE, GOOD, RAMBLE, POOR])
+    assert got.pairs == (Pair(SOURCE, GOOD.rewrite, RAMBLE.rewrite),)
+    assert (got.push_downs, got.scored) == ((), ())
+    assert got.reasons == {"toxicity": 2, "repetition": 1}
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.09, 1), (0.11, 0)])
+def test_ranked_pairs_of_a_tie_need_the_margin(margin: float, expected: int) -> None:
+    """Both failed, with 0.2 and 0.1: a pair where a tenth is enough, which SRO would not make."""
+    assert len(ranked_pairs([RUDE, RAMBLE], margin=margin).pairs) == expected
+    assert group_pairs([RUDE, RAMBLE], margin=margin).pairs == ()
+
+
+def test_gap_pairs_by_hand() -> None:
+    """Values .9, .6, .3, .1 at tau .25. sigmoid(.3 / .25) = .77 and sigmoid(.2 / .25) = .69 are too
+    near; .5 / .25 gives .88, .6 gives .92 and .8 gives .96. The widest come first."""
+    got = gap_pairs([GOOD, FAIR, POOR, RAMBLE], least=0.8, tau=0.25)
+    widest = [(GOOD, RAMBLE), (GOOD, POOR), (FAIR, RAMBLE)]
+    assert got.pairs == tuple(Pair(SOURCE, a.rewrite, b.rewrite) for a, b in widest)
+    assert gap_pairs([GOOD, FAIR, POOR, RAMBLE], least=0.8, tau=0.25, most=1).pairs == got.pairs[:1]
+    # At tau 1 even 0 and 1 are too near.
+    assert gap_pairs([judged("a", 1.0), judged("b", 0.0)], least=0.8).pairs == ()
+
+
+def test_labels_are_verdicts() -> None:
+    """Each different rewrite once, a copy failed."""
+    got = labelled([GOOD, GOOD, RUDE, judged(SOURCE, 0.9)])
+    assert {one.rewrite: one.score for one in got.scored} == {
+        GOOD.rewrite: 1.0,
+        RUDE.rewrite: 0.0,
+        SOURCE: 0.0,
+    }
+    assert len(got.scored) == 3
+
+
+def test_the_best_is_imitated_where_it_passed() -> None:
+    assert best_of([FAIR, GOOD, RUDE]).scored == (Scored(SOURCE, GOOD.rewrite, 1.0),)
+    assert best_of([RUDE, RAMBLE]).scored == ()
+
+
+def test_advantages_by_hand() -> None:
+    """Values .9, .9 and .3: mean .7, spread sqrt(.08) = .282843. Equal samples count twice."""
+    got = advantages([GOOD, GOOD, POOR])
+    expected = [0.2 / 0.282843, 0.2 / 0.282843, -0.4 / 0.282843]
+    assert [one.score for one in got.scored] == pytest.approx(expected, abs=1e-5)
+    assert [one.rewrite for one in got.scored] == [GOOD.rewrite, GOOD.rewrite, POOR.rewrite]
+
+
+def test_equal_values_give_no_advantage() -> None:
+    """Rounding is no difference."""
+    assert advantages([judged("a", 0.3), judged("b", 0.1 + 0.2)]).scored == ()
+
+
+def test_tone_pairs_by_hand() -> None:
+    """Five fresh ones lose to the demonstration, so 5 x .2 / .7 = 1.4, one, older pair does and
+    5 x .1 / .7 = .7, one, of fresh over older; what equals the demonstration is left out."""
+    fresh = [(SOURCE, text) for text in ("a", "b", "c", "d", "e", "own", "a")]
+    older = [(SOURCE, "x"), (SOURCE, "own"), (SOURCE, "y"), ("other", "z")]
+    got = tone_pairs({SOURCE: "own"}, fresh, older)
+    assert got.pairs == (
+        *(Pair(SOURCE, "own", text) for text in "abcde"),
+        Pair(SOURCE, "own", "x"),
+        Pair(SOURCE, "a", "x"),
+    )
+
+
+def test_clear_cut_pairs_are_the_least_alike() -> None:
+    """Of three pairs, two thirds: those with cosine .1 and .5, in their order."""
+    pairs = [Pair(SOURCE, text, "worse") for text in "abc"]
+    assert clear_cut(pairs, [0.5, 0.9, 0.1], 0.6) == (pairs[0], pairs[2])
+    assert clear_cut(pairs, [0.5, 0.9, 0.1], 1.0) == tuple(pairs)
+    assert clear_cut([], [], 0.5) == ()
+
+
+@pytest.mark.parametrize("rule", [ranked_pairs, gap_pairs, labelled, best_of, advantages])
+def test_no_samples_give_nothing(rule) -> None:  # type: ignore[no-untyped-def]
+    assert rule([]) == Pairing((), (), Counter())
+
+
+def test_confident_pairs_by_hand() -> None:
+    """Gaps of .6 and .2 weigh 1.5 and .5; a copy that nobody judged weighs 1; where nobody is ahead,
+    all stay as they are.
+    """
+    values = {"good": 0.9, "bad": 0.3, "fair": 0.5}
+    responses = [Judged("s", text, {}, (), value=value) for text, value in values.items()]
+    pairs = [Pair("s", "good", "bad"), Pair("s", "fair", " bad"), Pair("s", "good", "s")]
+    assert [p.weight for p in confident(pairs, responses)] == pytest.approx([1.5, 0.5, 1.0])
+    backwards = [Pair("s", "bad", "good")]
+    assert confident(backwards, responses) == tuple(backwards)

@@ -331,7 +331,7 @@ def test_costs_come_back_in_the_order_of_the_units() -> None:
     units = [unit(3, "pair", 3), unit(3), unit(3, "push_down")]
     per_token = torch.tensor([[-1.0, -1.0], [-1.0, -1.0], [-2.0, -2.0], [-3.0, -3.0]])
     said = LogProbs(per_token, torch.tensor([2, 2, 2, 2]))
-    reference = said.total.clone()
+    reference = said
     objective = Objective(anchor=0.5, push_down=2.0)
     costs = losses(units, said, reference, objective)
     ln2 = float(np.log(2))
@@ -344,7 +344,8 @@ def test_rewards_by_hand() -> None:
     units = [unit(3, "pair", 3), unit(3, "push_down"), unit(3)]
     per_token = torch.tensor([[-1.0, -1.0], [-2.0, -2.0], [-3.0, -3.0], [-1.0, -1.0]])
     said = LogProbs(per_token, torch.tensor([2, 2, 2, 2]))
-    reference = torch.tensor([-4.0, -3.0, -6.5, 0.0])
+    before = torch.tensor([[-4.0], [-3.0], [-6.5], [0.0]])
+    reference = LogProbs(before, torch.tensor([2, 2, 2, 2]))
     assert rewards(units, said, reference, 0.5) == {
         "kl": [2.0, 0.5],
         "rewards/chosen": [1.0],

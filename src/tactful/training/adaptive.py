@@ -14,6 +14,7 @@ decree get no weight here either. The screener's files and the judge are not tou
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +28,7 @@ from pydantic import Field
 from tactful.config import Config
 from tactful.screeners.linear import LinearScreener, words
 from tactful.segment import split
-from tactful.training.game import Gate, ask
+from tactful.training.game import Gate, answers
 
 FloatArray = NDArray[np.float64]
 
@@ -111,8 +112,13 @@ class AdaptiveScreener:
         self._seen.clear()
         if not rewrites:
             return []
-        accepted = ask(self.auditor, sources, rewrites) >= self.auditor.threshold
-        return [Lesson(r, not fine) for r, fine in zip(rewrites, accepted.tolist(), strict=True)]
+        scores = answers(self.auditor, sources, rewrites).tolist()
+        # What a silent auditor was not told about is no lesson.
+        return [
+            Lesson(rewrite, score < self.auditor.threshold)
+            for rewrite, score in zip(rewrites, scores, strict=True)
+            if not math.isnan(score)
+        ]
 
     def learn(self, lessons: Sequence[Lesson]) -> dict[str, float]:
         """Take lessons in, fit anew, and tell how many there are and how far that moved it.

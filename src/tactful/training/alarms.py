@@ -29,6 +29,7 @@ class Alarms(Config):
     truncation: Rate = 0.1
     stock_phrase: Rate = 0.2
     language: Rate = 0.1
+    unanswered: Rate = 0.2
     then: Literal["warn", "stop"] = "warn"
 
 
@@ -49,11 +50,12 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A rewrite with its source, and whether it ended by itself."""
+    """A rewrite with its source, whether it ended by itself, and whether every follower spoke."""
 
     source: str
     text: str
     finished: bool = True
+    answered: bool = True
 
 
 Foreign = Callable[[str], bool]
@@ -166,5 +168,9 @@ _SIGNS: dict[str, tuple[Callable[[Sequence[Written]], float], str]] = {
     "language": (
         _share(_is_foreign),
         "It left English, where the screener cannot follow: add a gate that keeps the language.",
+    ),
+    "unanswered": (
+        _share(lambda one: not one.answered),
+        "A follower is silent: is its server running, or does its panel disagree too often?",
     ),
 }

@@ -8,28 +8,51 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from tactful.config import Config
-from tactful.errors import ConfigError, DataError
+from tactful.errors import ConfigError, DataError, TactfulError
 from tactful.prompts import trained
 from tactful.records import Prompt
 from tactful.rollouts.base import Backend, Completion, Request, Sampling
 from tactful.scorers.consensus import consensus
 from tactful.screeners.base import Screener
 from tactful.training.alarms import Written
-from tactful.training.pairs import Judged, Pairing, group_pairs, paper_pairs
+from tactful.training.pairs import (
+    Judged,
+    Pairing,
+    advantages,
+    best_of,
+    confident,
+    gap_pairs,
+    group_pairs,
+    labelled,
+    paper_pairs,
+    ranked_pairs,
+    tone_pairs,
+)
 
 CONSENSUS = "consensus"
 
+Pairings = Literal[
+    "group", "paper", "responses", "ranked", "gap", "labels", "best", "advantages", "tone"
+]
+
 Follower = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
 """Sources and rewrites in, a score in [0, 1] for each out, higher is better."""
+
+
+@runtime_checkable
+class PlaysRounds(Protocol):
+    """A follower that wants to know when a round begins."""
+
+    def begin(self, number: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +62,9 @@ class Gate:
     name: str
     follower: Follower
     threshold: float
+    may_abstain: bool = False
+    """Whether it may be silent about a rewrite (no number, an error, a wrong count), which is then
+    left out; else that ends the run."""
 
 
 def as_follower(screener: Screener) -> Follower:
@@ -52,9 +78,27 @@ class Play(Config):
     samples: Annotated[int, Field(ge=1)] = 4
     temperature: Annotated[float, Field(gt=0)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    pairing: Literal["group", "paper", "responses"] = "group"
-    """`group`: the samples of a source against each other. `paper`: each by itself. `responses`:
-    each with its score, for the graded and the noise-corrected loss."""
+    player: Literal["policy", "reference"] = "policy"
+    """Who writes: the policy as it is now, or the reference, which gives the same as if everything
+    had been written before the first step (or since `train.renew` last renewed it)."""
+    pairing: Pairings = "group"
+    """What is made of the samples. `group`: the best that passed against the worst. `paper`: each by
+    itself. `responses`: each with its score, for the graded and the noise-corrected loss. `ranked`:
+    the best against the worst, passed or not. `gap`: all pairs whose gap is wide. `labels`: each
+    with its verdict, for KTO or RPO. `best`: the best that passed is imitated. `advantages`: each
+    with its advantage, for GRPO. `tone`: against a house's own rewrites, unjudged."""
+    gap: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
+    gap_scale: Annotated[float, Field(gt=0)] = 1.0
+    """`gap` keeps pairs with sigmoid((better - worse) / gap_scale) of at least `gap`; values lie
+    between 0 and 1, so a scale of 1 keeps none above 0.73."""
+    most: Annotated[int, Field(ge=1)] = 8
+    """Pairs of one source, for `gap`."""
+    clear: Annotated[float | None, Field(gt=0, le=1)] = None
+    """The share of pairs to keep: those whose two sides are least alike."""
+    weighted: bool = False
+    """Whether a pair counts the more, the further its sides are apart in value."""
+    older: Annotated[int, Field(ge=0)] = 1
+    """Samples of the reference, for `tone`: what was written before."""
     margin: Annotated[float, Field(gt=0)] = 0.1
     push_down: Literal["worst", "all", "none"] = "worst"
     against_copy: bool = True
@@ -95,6 +139,8 @@ class Round:
                 "value": float(np.mean([r.value for r in self.responses] or [0.0])),
                 "copies": sum(_same(r.source, r.rewrite) for r in self.responses) / count,
                 "empty": sum(not t.strip() for t in texts) / count,
+                "unanswered": sum(not one.answered for one in self.written)
+                / max(1, len(self.written)),
                 "unfinished": sum(not one.finished for one in self.written) / count,
                 "distinct": len(set(texts)) / count,
                 "length_ratio": float(
@@ -115,7 +161,9 @@ class Game:
         *,
         prompt: Callable[[str], Prompt] = trained,
         seed: int = 0,
+        demonstrations: Mapping[str, str] | None = None,
     ) -> None:
+        """`demonstrations` are a house's own rewrites by their sources, for the pairing `tone`."""
         self.backend = backend
         self.gates = gates
         self.settings = play or Play()
@@ -126,32 +174,66 @@ class Game:
             )
         self.prompt = prompt
         self.seed = seed
+        self.demonstrations = dict(demonstrations or {})
 
-    def play(self, sources: Sequence[str], number: int = 0) -> Round:
-        """One round; `number` gives the same sources other samples in another round."""
+    def play(self, sources: Sequence[str], number: int = 0, older: Sequence[Written] = ()) -> Round:
+        """One round; `number` gives the same sources other samples in another round.
+
+        `older` is what was written for them before, where the pairing asks for it.
+        """
+        written = self.write(sources, number, self.settings.samples)
+        for gate in self.gates:
+            if isinstance(gate.follower, PlaysRounds):
+                gate.follower.begin(number)
+        answered = self._judged(
+            [one.source for one in written], [Completion(one.text, one.finished) for one in written]
+        )
+        responses = [one for one in answered if one is not None]
+        written = [
+            replace(one, answered=found is not None)
+            for one, found in zip(written, answered, strict=True)
+        ]
+        names = tuple(gate.name for gate in self.gates)
+        pairing = self._pairing(responses, older)
+        if self.settings.weighted:
+            pairing = replace(pairing, pairs=confident(pairing.pairs, responses))
+        return Round(responses, pairing, written, names)
+
+    def write(self, sources: Sequence[str], number: int, samples: int) -> list[Written]:
+        """What whoever plays now writes, source by source."""
         settings = self.settings
         answers = self.backend.generate(
             [
                 Request(self.prompt(s), budget(s, settings.longest), seed_of(s, self.seed, number))
                 for s in sources
             ],
-            Sampling(settings.samples, settings.temperature, settings.top_p),
+            Sampling(samples, settings.temperature, settings.top_p),
         )
-        flat = [(s, c) for s, answer in zip(sources, answers, strict=True) for c in answer]
-        responses = self.respond([s for s, _ in flat], [c for _, c in flat])
-        written = [Written(s, c.text, c.finished) for s, c in flat]
-        names = tuple(gate.name for gate in self.gates)
-        return Round(responses, self._pairing(responses), written, names)
+        return [
+            Written(s, c.text, c.finished)
+            for s, answer in zip(sources, answers, strict=True)
+            for c in answer
+        ]
 
     def respond(self, sources: Sequence[str], completions: Sequence[Completion]) -> list[Judged]:
-        """The followers' answers. What was cut off by the length limit passes nothing."""
+        """The followers' answers. What was cut off by the length limit passes nothing, and what a
+        follower is silent about is left out.
+        """
+        return [one for one in self._judged(sources, completions) if one is not None]
+
+    def _judged(
+        self, sources: Sequence[str], completions: Sequence[Completion]
+    ) -> list[Judged | None]:
         rewrites = [" ".join(c.text.split()) for c in completions]
-        scores = {gate.name: ask(gate, sources, rewrites) for gate in self.gates}
+        scores = {gate.name: answers(gate, sources, rewrites) for gate in self.gates}
         weights = dict.fromkeys(scores, 1.0) | {CONSENSUS: 0.0} | self.settings.weights
         agreed = agreement(sources, rewrites) if weights[CONSENSUS] else np.ones(len(rewrites))
-        responses = []
+        responses: list[Judged | None] = []
         for i, (source, rewrite) in enumerate(zip(sources, rewrites, strict=True)):
             said = {name: float(values[i]) for name, values in scores.items()}
+            if any(map(math.isnan, said.values())):
+                responses.append(None)
+                continue
             failed = [g.name for g in self.gates if said[g.name] < g.threshold]
             if not completions[i].finished:
                 failed.append("unfinished")
@@ -160,17 +242,39 @@ class Game:
             responses.append(Judged(source, rewrite, said, tuple(failed), value=value))
         return responses
 
-    def _pairing(self, responses: Sequence[Judged]) -> Pairing:
-        if self.settings.pairing == "group":
-            down = self.settings.push_down
-            found = group_pairs(
-                responses,
-                margin=self.settings.margin,
-                push_down="worst" if down == "none" else down,
-                against_copy=self.settings.against_copy,
-            )
-            return found if down != "none" else Pairing(found.pairs, (), found.reasons)
-        return paper_pairs(responses)
+    def _pairing(self, responses: Sequence[Judged], older: Sequence[Written]) -> Pairing:
+        settings = self.settings
+        match settings.pairing:
+            case "group":
+                down = settings.push_down
+                found = group_pairs(
+                    responses,
+                    margin=settings.margin,
+                    push_down="worst" if down == "none" else down,
+                    against_copy=settings.against_copy,
+                )
+                return found if down != "none" else Pairing(found.pairs, (), found.reasons)
+            case "ranked":
+                return ranked_pairs(responses, margin=settings.margin)
+            case "gap":
+                return gap_pairs(
+                    responses, least=settings.gap, tau=settings.gap_scale, most=settings.most
+                )
+            case "labels":
+                return labelled(responses)
+            case "best":
+                return best_of(responses)
+            case "advantages":
+                return advantages(responses)
+            case "tone":
+                asked = dict.fromkeys(r.source for r in responses)
+                return tone_pairs(
+                    {source: self.demonstrations[source] for source in asked},
+                    [(r.source, r.rewrite) for r in responses],
+                    [(one.source, one.text) for one in older],
+                )
+            case _:
+                return paper_pairs(responses)
 
 
 def agreement(sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
@@ -192,6 +296,21 @@ def budget(source: str, longest: float) -> int:
 def seed_of(source: str, seed: int, number: int) -> int:
     """A seed that is the text's own."""
     return zlib.crc32(f"{seed}/{number}/{source}".encode("utf-8", "surrogatepass"))
+
+
+def answers(gate: Gate, sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+    """A follower's scores; NaN for each rewrite that one who may abstain gave no sound score."""
+    if not gate.may_abstain:
+        return ask(gate, sources, rewrites)
+    silent = np.full(len(rewrites), np.nan)
+    try:
+        scores = np.asarray(gate.follower(sources, rewrites), dtype=np.float64)
+    except TactfulError:
+        return silent
+    if scores.shape != silent.shape:
+        # Nobody knows which score belongs to which rewrite.
+        return silent
+    return np.where((scores >= 0) & (scores <= 1), scores, np.nan)
 
 
 def ask(gate: Gate, sources: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:

@@ -161,6 +161,49 @@ def orpo(chosen: Tensor, rejected: Tensor, *, beta: float = 0.1) -> Tensor:
     return nll(chosen) + beta * _nls(_logit(chosen) - _logit(rejected))
 
 
+def rpo(chosen: Tensor, rejected: Tensor, weights: Tensor, *, beta: float = 0.1) -> Tensor:
+    """Relative preference optimization (2402.10958): each chosen text against every rejected one.
+
+    mean over j of -ls(beta w_ij (D(chosen_i) - D(rejected_j)))
+
+    `chosen` is (n,), `rejected` (m,) and `weights` (n, m), as `rpo_weights` makes them. They weigh
+    the margin, not the loss, so where all sources are alike the effective beta is beta / m.
+    """
+    if weights.shape != (len(chosen), len(rejected)):
+        raise ValueError(
+            f"{len(chosen)} chosen and {len(rejected)} rejected need as many rows and columns of "
+            f"weights, but their shape is {tuple(weights.shape)}."
+        )
+    return _nls(beta * weights * (chosen[:, None] - rejected[None, :])).mean(dim=1)
+
+
+def rpo_weights(cosine: Tensor, *, tau: float = 0.5) -> Tensor:
+    """How much each rejected text counts for a chosen one: softmax over j of -(1 - cosine_ij) / tau.
+
+    `cosine` compares their sources; of one source it is 1.
+    """
+    return torch.softmax(cosine / tau, dim=1)
+
+
+def grpo(
+    logp: Tensor, ref_logp: Tensor, tokens: Tensor, advantage: Tensor, *, kl: float = 0.04
+) -> Tensor:
+    """Group relative policy optimization (2402.03300), for samples that are learned from once.
+
+    mean over tokens of -advantage p / p_old + kl (p_ref / p - log(p_ref / p) - 1)
+
+    `logp` and `ref_logp` are (rows, longest) and of the tokens themselves, of which `tokens` says
+    how many are real. The policy that wrote a sample is the one that learns from it, so p / p_old
+    is 1, nothing is ever clipped, and only its gradient matters.
+    """
+    _same_shape(tokens, advantage)
+    real = torch.arange(logp.shape[1], device=logp.device) < tokens[:, None]
+    pull = advantage[:, None] * torch.exp(logp - logp.detach())
+    behind = ref_logp - logp
+    cost = kl * (torch.exp(behind) - behind - 1) - pull
+    return torch.where(real, cost, 0.0).sum(dim=1) / tokens
+
+
 def nll(logp: Tensor) -> Tensor:
     """Negative log-likelihood: -logp, of a sum or of a mean. Also the anchor beside a loss."""
     return -logp

@@ -28,6 +28,7 @@ from tactful.models import (
 from tactful.rollouts.local import LocalBackend, encode_prompt, tame
 from tactful.training.logprobs import LogProbs, causal_logprobs, completion_ids, seq2seq_logprobs
 
+REFERENCE_FILE = "reference.safetensors"
 _POLICY, _REFERENCE = "policy", "reference"
 _LINEARS = "all-linear"
 
@@ -52,7 +53,7 @@ class Policy(torch.nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
-        self._has_reference = has_reference
+        self.has_reference = has_reference
         self.config = model.config
         # The layers that FSDP cuts a model at.
         self._no_split_modules = getattr(model, "_no_split_modules", None)
@@ -147,7 +148,7 @@ class Policy(torch.nn.Module):
     @contextlib.contextmanager
     def as_reference(self) -> Iterator[None]:
         """Within this, the model is its own reference."""
-        if not self._has_reference:
+        if not self.has_reference:
             with self.model.disable_adapter():
                 yield
             return
@@ -156,6 +157,38 @@ class Policy(torch.nn.Module):
             yield
         finally:
             self.model.set_adapter(_POLICY)
+
+    def renew_reference(self) -> None:
+        """Measure against the policy as it is now, from here on."""
+        from peft import set_peft_model_state_dict
+
+        self._require_reference()
+        now = {name: tensor.detach().clone() for name, tensor in self._adapter(_POLICY).items()}
+        set_peft_model_state_dict(self.model, now, adapter_name=_REFERENCE)
+
+    def load_reference(self, folder: Path) -> None:
+        """Measure against what `save_reference` wrote."""
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        self._require_reference()
+        kept = load_file(folder / REFERENCE_FILE)
+        set_peft_model_state_dict(self.model, kept, adapter_name=_REFERENCE)
+
+    def save_reference(self, folder: Path) -> None:
+        """Keep a reference that is no longer the warm start, for a run that goes on."""
+        from safetensors.torch import save_file
+
+        weights = {n: t.detach().cpu().contiguous() for n, t in self._adapter(_REFERENCE).items()}
+        save_file(weights, folder / REFERENCE_FILE, metadata={"format": "pt"})
+
+    def _require_reference(self) -> None:
+        if not self.has_reference:
+            raise ConfigError(
+                "A reference that is renewed needs an adapter of its own; give a warm start."
+            )
+        if isinstance(self, FSDPModule):
+            raise ConfigError("A reference cannot be renewed under FSDP; train with DDP.")
 
     def encode_prompt(self, prompt: Any) -> list[int]:
         """The ids of a prompt, plain or chat, as rollouts encode it too."""
@@ -231,10 +264,13 @@ class Policy(torch.nn.Module):
         settings.save_pretrained(str(folder))
 
     def _learned(self) -> dict[str, Any]:
+        return self._adapter(_POLICY)
+
+    def _adapter(self, name: str) -> dict[str, Any]:
         from peft import get_peft_model_state_dict
 
         found: dict[str, Any] = get_peft_model_state_dict(
-            self.model, adapter_name=_POLICY, save_embedding_layers=False
+            self.model, adapter_name=name, save_embedding_layers=False
         )
         return found
 

@@ -8,10 +8,14 @@ micro-batches of alike length through policy and reference, one update.
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,6 +23,7 @@ import numpy as np
 import torch
 import transformers
 from accelerate.utils import gather_object
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -26,12 +31,17 @@ from tactful.config import Config
 from tactful.errors import ConfigError, DataError, TactfulError
 from tactful.prompts import trained
 from tactful.records import Prompt
+from tactful.training import objectives
 from tactful.training.adaptive import AdaptiveScreener
-from tactful.training.alarms import Alarm, Alarms, Foreign, alarms_of
+from tactful.training.alarms import Alarm, Alarms, Foreign, Written, alarms_of
 from tactful.training.checkpoints import latest, seal
 from tactful.training.game import Game, Round
-from tactful.training.policy import Policy
+from tactful.training.logprobs import LogProbs
+from tactful.training.noise import inside
+from tactful.training.pairs import clear_cut
+from tactful.training.policy import REFERENCE_FILE, Policy
 from tactful.training.units import (
+    Kind,
     Objective,
     Tokens,
     Unit,
@@ -39,12 +49,23 @@ from tactful.training.units import (
     pack,
     read_units,
     rewards,
+    sides,
+    strangers,
+    tokens_in,
     write_units,
 )
 
 _BUFFER = "buffer-{rank}.json"
+_SPENT = "spent.json"
+_STATE = "trainer_state.json"
 _ADAPTIVE = "adaptive-{number}-{rank}.json"
 
+# What the losses that take no pairs take, and what becomes of what is no pair.
+_PAIRINGS = {"kto": ("labels",), "grpo": ("advantages",)}
+_SCORED: dict[str, Kind] = {"labels": "label", "advantages": "sample", "best": "demonstration"}
+
+Embed = Callable[[Sequence[str]], NDArray[np.floating[Any]]]
+"""Vectors of length 1, one for each text."""
 Look = Callable[[Policy, int], Mapping[str, float]]
 """Judges the policy after so many steps; what it returns is logged as `eval_...`."""
 
@@ -55,11 +76,16 @@ class SROConfig(Config):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5
     steps: Annotated[int | None, Field(ge=1)] = None
     """How many updates; without it `epochs` decides."""
+    tokens: Annotated[int | None, Field(ge=1)] = None
+    """Ends the run once so many tokens were written or read for an update, if `steps` or `epochs`
+    have not ended it; the rate then falls with what is spent. Unlike steps it costs methods alike."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
     batch: Annotated[int, Field(ge=1)] = 16
     """Sources, or given rows, in one update on each process."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """The share of steps in which the rate rises; it then falls to 0 in a line."""
+    renew: Annotated[int, Field(ge=0)] = 0
+    """Steps after which the policy becomes its own reference; 0 keeps the warm start. Needs one."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     token_budget: Annotated[int, Field(ge=64)] = 1536
     """Tokens in one micro-batch: bounds memory, changes no result."""
@@ -89,6 +115,10 @@ class SROConfig(Config):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
+        if self.replay and self.objective.loss == "grpo":
+            raise ValueError(
+                "replay: samples of GRPO are learned from once; what came of them is old"
+            )
         for name in ("look_first", "patience", "best"):
             if getattr(self, name) and not self.look_every:
                 raise ValueError(f"{name} needs look_every: without looks nothing is known")
@@ -100,6 +130,22 @@ class SROConfig(Config):
                     "only what was kept can be gone back to"
                 )
         return self
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a run has used up so far, in all processes: tokens, and seconds of a processor for its
+    steps and for its looks."""
+
+    generated: int = 0
+    trained: int = 0
+    seconds: float = 0.0
+    looking: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Written, and read for an update."""
+        return self.generated + self.trained
 
 
 class SROTrainer(transformers.Trainer):
@@ -121,6 +167,7 @@ class SROTrainer(transformers.Trainer):
         alarmed: Callable[[Alarm], None] = lambda alarm: None,
         foreign: Foreign | None = None,
         prompt: Callable[[str], Prompt] = trained,
+        embed: Embed | None = None,
         callbacks: list[transformers.TrainerCallback] | None = None,
         quiet: bool = True,
     ) -> None:
@@ -130,13 +177,18 @@ class SROTrainer(transformers.Trainer):
         self.settings = config
         self.game = game
         self.prompt = prompt
+        self.embed = embed
         self.look = look
         self.alarmed = alarmed
         self.foreign = foreign
         self._seen: list[Round] = []
         self._noted: dict[str, list[float]] = {}
         self._buffer: list[Unit] = []
-        followers = [gate.follower for gate in game.gates] if game is not None else []
+        self.spent = Spent()
+        self._fresh = Spent()
+        _check_goes_with(config, policy, game, embed)
+        gates = game.gates if game is not None else []
+        followers = [follower for gate in gates for follower in inside(gate.follower)]
         self._adaptive = [f for f in followers if isinstance(f, AdaptiveScreener)]
         super().__init__(
             model=policy,
@@ -172,6 +224,9 @@ class SROTrainer(transformers.Trainer):
         self.args.eval_on_start = looks and not resume_from_checkpoint
         if resume_from_checkpoint:
             folder, rank = Path(resume_from_checkpoint), self.args.process_index
+            self.spent = spent_by(folder)
+            if self.settings.renew and (folder / REFERENCE_FILE).exists():
+                self._policy.load_reference(folder)
             if self.settings.replay:
                 self._buffer = read_units(folder / _BUFFER.format(rank=rank))
             for number, follower in enumerate(self._adaptive):
@@ -182,16 +237,20 @@ class SROTrainer(transformers.Trainer):
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Units of these rows, their losses, and the gradients; the mean loss a row comes back."""
+        began = time.process_time()
         self._adapt()
+        self._renew()
         model.eval()
         # All that needs no gradient is done with whole weights: where these are spread over the
         # processes, none could sample or ask the reference alone.
         with self._policy.whole():
-            units = self._units(inputs)
+            units, beside = self._related(self._units(inputs))
             batches = pack(units, self.settings.token_budget)
             references = [self._reference(batch) for batch in batches]
+            baseline = self._baseline(units)
         model.train()
-        total = torch.zeros((), device=self.args.device)
+        self._fresh.trained += tokens_in(units)
+        total = torch.tensor(beside / len(inputs), device=self.args.device)
         passes = self._passes(len(batches))
         for number in range(passes):
             # With several processes, gradients are exchanged once a step.
@@ -202,7 +261,7 @@ class SROTrainer(transformers.Trainer):
                 self.accelerator.gradient_state._set_sync_gradients(last)
             with waiting:
                 if number < len(batches):
-                    costs = self._costs(model, batches[number], references[number])
+                    costs = self._costs(model, batches[number], references[number], baseline)
                     loss = costs.sum() / len(inputs)
                 else:
                     # The other processes wait for this one, so there must be gradients.
@@ -210,7 +269,58 @@ class SROTrainer(transformers.Trainer):
                     loss = 0.0 * model([nothing.prompt], [nothing.completion]).total.sum()
                 self.accelerator.backward(loss)
             total += loss.detach()
+        self._spend(time.process_time() - began)
         return total
+
+    def _spend(self, seconds: float) -> None:
+        """Add up what this step cost in all processes, and end the run when its tokens are used."""
+        fresh = [float(self._fresh.generated), float(self._fresh.trained), seconds]
+        if self.args.world_size > 1:
+            cost = torch.tensor(fresh, dtype=torch.float64, device=self.args.device)
+            fresh = self.accelerator.reduce(cost).tolist()
+        self._fresh = Spent()
+        self.spent.generated += int(fresh[0])
+        self.spent.trained += int(fresh[1])
+        self.spent.seconds += fresh[2]
+        if self._used_up(self.spent):
+            # A log, a look and a checkpoint, as at the last of a number of steps.
+            control, settings = self.control, self.settings
+            control.should_training_stop = control.should_log = True
+            control.should_evaluate = self.look is not None and settings.look_every > 0
+            control.should_save = settings.save_every > 0
+
+    def _used_up(self, spent: Spent) -> bool:
+        return self.settings.tokens is not None and spent.tokens >= self.settings.tokens
+
+    def is_over(self, checkpoint: Path) -> bool:
+        """Whether nothing is left to do after this checkpoint."""
+        steps = self.args.max_steps
+        if steps <= 0:
+            steps = math.ceil(self.args.num_train_epochs * len(self.get_train_dataloader()))
+        state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+        return int(state["global_step"]) >= steps or self._used_up(spent_by(checkpoint))
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The rate over steps, or over tokens where these end the run."""
+        if self.settings.tokens is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        learner = optimizer or self.optimizer
+        assert learner is not None
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            learner, lambda _: self._share_of_rate()
+        )
+        return self.lr_scheduler
+
+    def _share_of_rate(self) -> float:
+        assert self.settings.tokens is not None
+        done, warmup = self.spent.tokens / self.settings.tokens, self.settings.warmup
+        return done / warmup if done < warmup else max(0.0, (1 - done) / (1 - warmup))
+
+    def _renew(self) -> None:
+        """Let the policy be its own reference from now on, where that is wanted."""
+        every, step = self.settings.renew, self.state.global_step
+        if every and step and step % every == 0:
+            self._policy.renew_reference()
 
     def _adapt(self) -> None:
         """Let followers that learn do so, in all processes from what got past them in any."""
@@ -234,12 +344,9 @@ class SROTrainer(transformers.Trainer):
         for row in rows:
             source: Any = row.get("text") or row.get("prompt")
             if "completion" in row:
-                units.append(Unit("demonstration", self._tokens(source, row["completion"])))
+                units.append(self._unit("demonstration", source, row["completion"]))
             elif "chosen" in row:
-                chosen, rejected = row["chosen"], row["rejected"]
-                units.append(
-                    Unit("pair", self._tokens(source, chosen), self._tokens(source, rejected))
-                )
+                units.append(self._unit("pair", source, row["chosen"], row["rejected"]))
             else:
                 to_play.append(source)
         return units + (self._again(self._play(to_play)) if to_play else [])
@@ -256,25 +363,73 @@ class SROTrainer(transformers.Trainer):
 
     def _play(self, sources: Sequence[str]) -> list[Unit]:
         assert self.game is not None
-        played = self.game.play(sources, self.state.global_step)
+        settings, step = self.game.settings, self.state.global_step
+        older: list[Written] = []
+        if settings.pairing == "tone":
+            with self._policy.as_reference():
+                older = self.game.write(sources, step, settings.older)
+        if settings.player == "reference":
+            # Asked again, it answers the same: nothing has changed since it was renewed.
+            renew = self.settings.renew
+            with self._policy.as_reference():
+                played = self.game.play(sources, step // renew * renew if renew else 0)
+        else:
+            played = self.game.play(sources, step, older)
         self._seen.append(played)
-        if self.game.settings.pairing == "responses":
+        written = [one.text for one in (*played.written, *older)]
+        self._fresh.generated += sum(len(self._policy.encode_completion(text)) for text in written)
+        units = self._units_of(played)
+        if self.settings.objective.optimism:
+            units += self._optimism(played.written)
+        return units
+
+    def _units_of(self, played: Round) -> list[Unit]:
+        assert self.game is not None
+        settings, found = self.game.settings, played.pairing
+        if settings.pairing == "responses":
+            graded = self.settings.objective.loss == "graded"
             return [
-                Unit(
+                self._unit(
                     "response",
-                    self._tokens(r.source, r.rewrite),
-                    self._tokens(r.source, r.source),
-                    r.value if self.settings.objective.loss == "graded" else float(r.passed),
+                    r.source,
+                    r.rewrite,
+                    r.source,
+                    score=r.value if graded else float(r.passed),
                 )
                 for r in played.responses
             ]
-        pairs = [
-            Unit("pair", self._tokens(p.source, p.chosen), self._tokens(p.source, p.rejected))
-            for p in played.pairing.pairs
+        pairs = found.pairs
+        if settings.clear is not None:
+            cosine = self._cosine([p.chosen for p in pairs], [p.rejected for p in pairs])
+            pairs = clear_cut(pairs, cosine.diagonal().tolist(), settings.clear)
+        kind = _SCORED.get(settings.pairing, "demonstration")
+        return [
+            *(self._unit("pair", p.source, p.chosen, p.rejected, score=p.weight) for p in pairs),
+            *(self._unit("push_down", d.source, d.rewrite) for d in found.push_downs),
+            *(self._unit(kind, one.source, one.rewrite, score=one.score) for one in found.scored),
         ]
-        return pairs + [
-            Unit("push_down", self._tokens(d.source, d.rewrite)) for d in played.pairing.push_downs
+
+    def _optimism(self, written: Sequence[Written]) -> list[Unit]:
+        """The first that the reference wrote for each source, to become a little less likely."""
+        objective = self.settings.objective
+        first: dict[str, str] = {}
+        for one in written:
+            first.setdefault(one.source, one.text)
+        return [
+            self._unit("slope", source, text, score=objective.optimism * objective.beta)
+            for source, text in first.items()
         ]
+
+    def _unit(
+        self, kind: Kind, source: Any, first: str, second: str | None = None, *, score: float = 1.0
+    ) -> Unit:
+        return Unit(
+            kind,
+            self._tokens(source, first),
+            None if second is None else self._tokens(source, second),
+            score,
+            source if isinstance(source, str) else "",
+        )
 
     def _tokens(self, source: Any, completion: str) -> Tokens:
         policy = self._policy
@@ -283,31 +438,91 @@ class SROTrainer(transformers.Trainer):
             tuple(policy.encode_prompt(prompt)), tuple(policy.encode_completion(completion))
         )
 
-    def _reference(self, units: Sequence[Unit]) -> Tensor | None:
+    # --- what is compared with what -----------------------------------------------------------
+
+    def _related(self, units: list[Unit]) -> tuple[list[Unit], float]:
+        """RPO compares all that won with all that lost: what that says of each of them alone.
+
+        The loss is known from log-probabilities without gradients, and its slope for each text is
+        what that text then costs; so nothing has to be in memory together. What the loss is more
+        than these costs comes back beside them, for the log.
+        """
+        objective = self.settings.objective
+        if objective.loss != "rpo":
+            return units, 0.0
+        found = sides([unit for unit in units if unit.kind in ("pair", "label")])
+        others = [unit for unit in units if unit.kind not in ("pair", "label")]
+        if not found.chosen or not found.rejected:
+            return others, 0.0
+        rows = [
+            Unit("slope", row, text=text)
+            for row, text in zip(
+                found.chosen + found.rejected, found.for_chosen + found.for_rejected, strict=True
+            )
+        ]
+        gained = self._gains(rows).requires_grad_()
+        cosine = self._cosine(found.for_chosen, found.for_rejected)
+        weights = objectives.rpo_weights(torch.from_numpy(cosine).to(gained), tau=objective.tau)
+        with torch.enable_grad():
+            chosen, rejected = gained[: len(found.chosen)], gained[len(found.chosen) :]
+            loss = objectives.rpo(chosen, rejected, weights, beta=objective.beta).sum()
+            (slopes,) = torch.autograd.grad(loss, gained)
+        costs = float(slopes @ gained.detach())
+        told = [replace(u, score=score) for u, score in zip(rows, slopes.tolist(), strict=True)]
+        return others + told, float(loss.detach()) - costs
+
+    def _baseline(self, units: Sequence[Unit]) -> float:
+        """KTO's point of reference: what was gained on texts of other sources."""
+        if self.settings.objective.loss != "kto":
+            return 0.0
+        apart = strangers([unit for unit in units if unit.kind == "label"])
+        return float(self._gains(apart).mean()) if apart else 0.0
+
+    def _gains(self, units: Sequence[Unit]) -> Tensor:
+        """D of single texts, without gradients."""
+        found: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for batch in pack(units, self.settings.token_budget):
+                now = self._policy(*_columns(batch)).total
+                with self._policy.as_reference():
+                    before = self._policy(*_columns(batch)).total
+                found |= {id(u): gain for u, gain in zip(batch, now - before, strict=True)}
+        return torch.stack([found[id(unit)] for unit in units])
+
+    def _cosine(self, left: Sequence[str], right: Sequence[str]) -> NDArray[np.float64]:
+        assert self.embed is not None
+        one, other = (self.embed(texts).astype(np.float64) for texts in (left, right))
+        return np.asarray(one @ other.T)
+
+    def _reference(self, units: Sequence[Unit]) -> LogProbs | None:
         """What the reference thinks of them, where anything is compared with it."""
         compares = any(unit.kind != "demonstration" for unit in units)
         if not compares or not self.settings.objective.needs_reference:
             return None
         with torch.no_grad(), self._policy.as_reference():
-            total: Tensor = self._policy(*_columns(units)).total
-        return total
+            found: LogProbs = self._policy(*_columns(units))
+        return found
 
-    def _costs(self, model: Any, units: Sequence[Unit], reference: Tensor | None) -> Tensor:
+    def _costs(
+        self, model: Any, units: Sequence[Unit], reference: LogProbs | None, baseline: float
+    ) -> Tensor:
         said = model(*_columns(units))
         if reference is not None:
             for name, values in rewards(
                 units, said, reference, self.settings.objective.beta
             ).items():
                 self._noted.setdefault(name, []).extend(values)
-        return losses(units, said, reference, self.settings.objective)
+        return losses(units, said, reference, self.settings.objective, baseline=baseline)
 
     # --- looking, logging, keeping ----------------------------------------------------------
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Ask `look`, and tell the callbacks, as Trainer would after its own loop."""
         assert self.look is not None
+        began = time.process_time()
         with self._policy.whole():
             found = dict(self.look(self._policy, self.state.global_step))
+        self.spent.looking += time.process_time() - began
         metrics = {f"eval_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
@@ -316,7 +531,8 @@ class SROTrainer(transformers.Trainer):
         return metrics
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add what the rounds since the last log were like."""
+        """Add what the rounds since the last log were like, and what was spent."""
+        logs |= {"tokens/generated": self.spent.generated, "tokens/trained": self.spent.trained}
         if self._seen and "loss" in logs:
             self._listen()
             seen = [played.metrics() for played in self._seen]
@@ -351,6 +567,10 @@ class SROTrainer(transformers.Trainer):
             rank = self.args.process_index
             if self.settings.replay:
                 write_units(self._buffer, folder / _BUFFER.format(rank=rank))
+            if self.is_world_process_zero():
+                (folder / _SPENT).write_text(json.dumps(asdict(self.spent)), encoding="utf-8")
+                if self.settings.renew:
+                    self._policy.save_reference(folder)
             for number, follower in enumerate(self._adaptive):
                 follower.save(folder / _ADAPTIVE.format(number=number, rank=rank))
             # A seal tells of every file, and each process writes some.
@@ -441,6 +661,36 @@ def _arguments(
         greater_is_better=True if looks else None,
         use_cpu=not torch.cuda.is_available(),
     )
+
+
+def spent_by(checkpoint: Path) -> Spent:
+    """What a run had used up when it wrote a checkpoint; nothing where that was not counted yet."""
+    path = checkpoint / _SPENT
+    return Spent(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else Spent()
+
+
+def _check_goes_with(
+    config: SROConfig, policy: Policy, game: Game | None, embed: Embed | None
+) -> None:
+    """Whatever a method needs is there before anything is spent."""
+    play = game.settings if game is not None else None
+    if config.renew and not policy.has_reference:
+        raise ConfigError("renew needs a warm start: its copy is the reference that is renewed")
+    if embed is None and (config.objective.loss == "rpo" or (play and play.clear is not None)):
+        raise ConfigError("RPO and `play.clear` compare texts; give the trainer `embed`")
+    if config.objective.loss in _PAIRINGS:
+        wanted = _PAIRINGS[config.objective.loss]
+        if play is None or play.pairing not in wanted:
+            raise ConfigError(
+                f"the loss {config.objective.loss} needs samples with play.pairing "
+                f"{' or '.join(wanted)}"
+            )
+    elif play is not None and play.pairing == "labels" and config.objective.loss != "rpo":
+        raise ConfigError("play.pairing labels needs the loss kto or rpo")
+    elif play is not None and play.pairing == "advantages":
+        raise ConfigError("play.pairing advantages needs the loss grpo")
+    if config.objective.optimism and (play is None or play.player != "reference"):
+        raise ConfigError("optimism is about what the reference writes: set play.player: reference")
 
 
 def _columns(units: Sequence[Unit]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import torch
 from pydantic import Field
@@ -20,7 +20,21 @@ from tactful.config import Config
 from tactful.training import objectives
 from tactful.training.logprobs import LogProbs
 
-Loss = Literal["sro", "graded", "corrected", "dpo", "cdpo", "rdpo", "ipo", "simpo", "orpo"]
+Loss = Literal[
+    "sro",
+    "graded",
+    "corrected",
+    "dpo",
+    "cdpo",
+    "rdpo",
+    "ipo",
+    "simpo",
+    "orpo",
+    "kto",
+    "rpo",
+    "grpo",
+]
+Kind = Literal["demonstration", "pair", "push_down", "response", "label", "sample", "slope"]
 
 
 class Objective(Config):
@@ -39,6 +53,16 @@ class Objective(Config):
     """Weight of the likelihood, a token, of what is preferred: keeps it from falling too."""
     push_down: Annotated[float, Field(ge=0)] = 1.0
     """Weight of what is pushed down with nothing to put in its place."""
+    desirable: Annotated[float, Field(ge=0)] = 1.0
+    undesirable: Annotated[float, Field(ge=0)] = 1.0
+    """What a rewrite that passed counts for KTO, and one that failed."""
+    tau: Annotated[float, Field(gt=0)] = 0.5
+    """How alike sources must be for RPO to compare their rewrites: less is stricter."""
+    kl: Annotated[float, Field(ge=0)] = 0.04
+    """What GRPO pays for leaving the reference, a token."""
+    optimism: Annotated[float, Field(ge=0)] = 0.0
+    """SELM (2405.19332): how much the reference's own answer is pushed down, so that others are
+    tried; a thousandth is much."""
 
     @property
     def needs_reference(self) -> bool:
@@ -61,16 +85,22 @@ class Unit:
     """One or two completions of a prompt, and how they stand to each other.
 
     demonstration  `first` is to become likelier
-    pair           `first` is preferred to `second`
+    pair           `first` is preferred to `second`, and that counts `score` times
     push_down      `first` is to become less likely
     response       `first` is a rewrite, `second` a copy of its source, `score` the answer of the
                    follower: 0, 1 or, where it is graded, between
+    label          `first` passed if `score` is 1, else it failed
+    sample         `first` was drawn from the policy, `score` is its advantage
+    slope          D(`first`) costs `score` each: what is known to be its part in a loss
+
+    `text` is the source, where it was one, for whoever compares sources.
     """
 
-    kind: Literal["demonstration", "pair", "push_down", "response"]
+    kind: Kind
     first: Tokens
     second: Tokens | None = None
     score: float = 1.0
+    text: str = ""
 
     @property
     def rows(self) -> list[Tokens]:
@@ -103,6 +133,51 @@ def pack(units: Sequence[Unit], budget: int) -> list[list[Unit]]:
     return packed
 
 
+def tokens_in(units: Sequence[Unit]) -> int:
+    """Tokens that are read for them: a prompt once, and what is equal once."""
+    alike: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    for unit in units:
+        for row in unit.rows:
+            alike.setdefault(row.prompt, set()).add(row.completion)
+    return sum(len(prompt) + sum(map(len, those)) for prompt, those in alike.items())
+
+
+def strangers(units: Sequence[Unit]) -> list[Unit]:
+    """Each source's prompt with what was written for the next one, in a circle.
+
+    What a policy gained on such texts is what it gained in general: the point of reference of KTO.
+    """
+    first = {unit.first.prompt: unit.first for unit in reversed(units)}
+    prompts = list(dict.fromkeys(unit.first.prompt for unit in units))
+    if len(prompts) < 2:
+        return []
+    return [
+        Unit("label", Tokens(prompt, first[other].completion))
+        for prompt, other in zip(prompts, [*prompts[1:], prompts[0]], strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The texts of many units that are to win and to lose, and of which sources they are."""
+
+    chosen: list[Tokens]
+    rejected: list[Tokens]
+    for_chosen: list[str]
+    for_rejected: list[str]
+
+
+def sides(units: Sequence[Unit]) -> Sides:
+    """Take pairs and labels apart: RPO compares across sources and needs no pair of one source."""
+    found = Sides([], [], [], [])
+    for unit in units:
+        rows = list(zip(unit.rows, (unit.kind == "pair" or unit.score > 0.5, False), strict=False))
+        for row, wins in rows:
+            (found.chosen if wins else found.rejected).append(row)
+            (found.for_chosen if wins else found.for_rejected).append(unit.text)
+    return found
+
+
 def write_units(units: Sequence[Unit], path: Path) -> None:
     """Keep units for a run that goes on."""
     path.write_text(json.dumps([asdict(unit) for unit in units]), encoding="utf-8")
@@ -120,18 +195,24 @@ def read_units(path: Path) -> list[Unit]:
             tokens(one["first"]),
             tokens(one["second"]) if one["second"] else None,
             one["score"],
+            one["text"],
         )
         for one in json.loads(path.read_text("utf-8"))
     ]
 
 
 def losses(
-    units: Sequence[Unit], policy: LogProbs, reference: Tensor | None, objective: Objective
+    units: Sequence[Unit],
+    policy: LogProbs,
+    reference: LogProbs | None,
+    objective: Objective,
+    *,
+    baseline: float = 0.0,
 ) -> Tensor:
     """What each unit costs.
 
-    `policy` has the rows of all units in order; `reference` their totals under the reference.
-    Demonstrations cost their mean surprisal a token.
+    `policy` has the rows of all units in order, `reference` the same under the reference, and
+    `baseline` is KTO's point of reference. Demonstrations cost their mean surprisal a token.
     """
     places: list[tuple[int, int]] = []
     row = 0
@@ -139,9 +220,9 @@ def losses(
         places.append((row, row + len(unit.rows) - 1))
         row += len(unit.rows)
     total, mean = policy.total, policy.mean
-    ratio = total - reference if reference is not None else total
+    ratio = total - reference.total if reference is not None else total
     costs = total.new_zeros(len(units))
-    for kind in ("demonstration", "pair", "push_down", "response"):
+    for kind in get_args(Kind):
         chosen = [i for i, unit in enumerate(units) if unit.kind == kind]
         if not chosen:
             continue
@@ -157,7 +238,27 @@ def losses(
             )
         elif kind == "pair":
             cost = _pair_loss(objective, ratio, mean, policy.tokens, first, second)
-            cost = cost + objective.anchor * objectives.nll(mean[first])
+            cost = score * (cost + objective.anchor * objectives.nll(mean[first]))
+        elif kind == "label":
+            cost = objectives.kto(
+                ratio[first],
+                score > 0.5,
+                baseline,
+                beta=objective.beta,
+                desirable_weight=objective.desirable,
+                undesirable_weight=objective.undesirable,
+            )
+        elif kind == "sample":
+            assert reference is not None
+            cost = objectives.grpo(
+                policy.per_token[first],
+                reference.per_token[first],
+                policy.tokens[first],
+                score,
+                kl=objective.kl,
+            )
+        elif kind == "slope":
+            cost = score * ratio[first]
         else:
             cost = _response_loss(objective, ratio[first], ratio[second], score)
             cost = cost + objective.anchor * score * objectives.nll(mean[first])
@@ -166,14 +267,14 @@ def losses(
 
 
 def rewards(
-    units: Sequence[Unit], policy: LogProbs, reference: Tensor, beta: float
+    units: Sequence[Unit], policy: LogProbs, reference: LogProbs, beta: float
 ) -> dict[str, list[float]]:
     """What TRL logs of preferences, by its names, for every unit that was compared.
 
     A reward is beta times how much likelier the policy finds a rewrite than the reference does;
     `kl` is that gain, without beta, of what the policy itself wrote.
     """
-    gains = (policy.total.detach() - reference).tolist()
+    gains = (policy.total.detach() - reference.total).tolist()
     said = policy.total.detach().tolist()
     found: dict[str, list[float]] = {}
 

@@ -1,0 +1,227 @@
+"""One table, one budget: methods side by side, from the same warm start, and by how much they differ.
+
+Recipes are compared that differ in their method alone. Those that most people ask about run with
+several seeds, the others with one. Every figure comes from a run whose folder is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tactful import __version__
+from tactful.compare_page import render_page
+from tactful.config import load_recipe
+from tactful.contest import (
+    PARTS,
+    WARM,
+    Entrant,
+    Outcome,
+    Say,
+    by_sentence,
+    compete,
+    dev_texts,
+    find_adapter,
+    gains,
+)
+from tactful.errors import ConfigError
+from tactful.evaluation.metrics import bootstrap_interval
+from tactful.evaluation.report import write_whole
+from tactful.pipeline import TrainRecipe, fingerprint
+
+LEADERS = ("sro", "sro-paper", "dpo", "kto", "grpo")
+"""Recipes, by name, that run with all seeds; the others run with the first one."""
+TABLE, PAGE, FIGURES = "compare.json", "compare.md", "compare.html"
+
+
+def compare(
+    recipes: Sequence[Path],
+    data: Path,
+    warm: Path,
+    out: Path,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    rows: int = 240,
+    full: bool = False,
+    jobs: int = 1,
+    overrides: Sequence[str] = (),
+    noise: Path | None = None,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Run what is missing, and write table, page and figures into `out`; gives the table.
+
+    Args:
+        recipes: Files that differ in their method alone.
+        data: The folder of the corpus.
+        warm: The adapter that all start from, or the folder of the run that left it.
+        out: A folder, with one below it for each run.
+        seeds: Of those in LEADERS; `full` gives all of them to all.
+        rows: How many dev texts are judged; all with `full`.
+        jobs: How many runs go on side by side, with a thread each.
+        overrides: As of `--set`, for every recipe.
+        noise: A figure (.svg) of how much noise the leaders bear, to stand in the page.
+    """
+    adapter = find_adapter(warm)
+    loaded = {
+        path.stem: load_recipe(
+            path, TrainRecipe, [f"data.dir={data}", f"warm_start={adapter}", *overrides]
+        )
+        for path in recipes
+    }
+    if len(loaded) < len(recipes):
+        raise ConfigError("two recipes have the same name; it is what stands in the table")
+    _require_level(loaded)
+    first = next(iter(loaded.values()))
+    texts = dev_texts(first, None if full else rows)
+    entrants = [Entrant(WARM, 0, adapter, first.base, None)]
+    for name, recipe in loaded.items():
+        for seed in seeds if full or name in LEADERS else seeds[:1]:
+            train = recipe.train.model_copy(update={"seed": seed})
+            seeded = recipe.model_copy(update={"train": train})
+            entrants.append(Entrant(name, seed, adapter, first.base, seeded))
+    outcomes = compete(entrants, texts, out, judge=first.look.judge, jobs=jobs, say=say)
+    found = table(outcomes, texts=fingerprint([{"text": text} for text in texts]), recipes=loaded)
+    write_whole(out / TABLE, json.dumps(found, indent=1) + "\n")
+    write_whole(out / PAGE, render_markdown(found))
+    write_whole(out / FIGURES, render_page(found, noise))
+    return found
+
+
+def table(
+    outcomes: Sequence[Outcome], *, texts: str, recipes: Mapping[str, TrainRecipe]
+) -> dict[str, Any]:
+    """What is known of each method, the best first, the warm start above all.
+
+    A method's figures are means over its runs, which stand beside them.
+    """
+    warm, *others = outcomes
+    by_name: dict[str, list[Outcome]] = {}
+    for outcome in others:
+        by_name.setdefault(outcome.name, []).append(outcome)
+    methods = [_row(name, those, warm) for name, those in by_name.items()]
+    methods.sort(key=lambda row: -row["joint"])
+    budgets = {recipe.train.tokens for recipe in recipes.values()}
+    return {
+        "version": __version__,
+        "warm": warm.warm,
+        "judge": warm.judge,
+        "texts": {"rows": len(warm.values["joint"]), "fingerprint": texts},
+        "budget": budgets.pop(),
+        "minutes": round(sum(outcome.seconds for outcome in others) / 60, 1),
+        "methods": [_row(WARM, [warm], warm), *methods],
+    }
+
+
+def _row(name: str, outcomes: Sequence[Outcome], warm: Outcome) -> dict[str, Any]:
+    joint = bootstrap_interval(by_sentence(outcomes, "joint"))
+    return {
+        "name": name,
+        **{part: float(by_sentence(outcomes, part).mean()) for part in PARTS},
+        "interval": [joint.low, joint.high],
+        "against_warm": {part: asdict(d) for part, d in gains(outcomes, warm).items()},
+        "runs": [
+            {
+                "seed": o.seed,
+                "key": o.key,
+                "adapter": o.adapter,
+                "step": o.step,
+                **{part: float(o.values[part].mean()) for part in PARTS},
+                "copies": o.copies,
+                "generated": o.generated,
+                "trained": o.trained,
+                "minutes": round(o.seconds / 60, 2),
+                "memory": o.memory,
+                "curve": o.curve,
+            }
+            for o in outcomes
+        ],
+    }
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A method's line, as every form of the table shows it."""
+    runs, gain = row["runs"], row["against_warm"]["joint"]
+    mean = {
+        name: float(np.mean([run[name] for run in runs]))
+        for name in ("step", "generated", "trained", "minutes", "copies")
+    }
+    moved = (
+        ""
+        if row["name"] == WARM
+        else f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+    )
+    spread = [run["joint"] for run in runs]
+    return [
+        row["name"],
+        f"{row['joint']:.3f}",
+        moved,
+        f"{row['style']:.3f}",
+        f"{row['meaning']:.3f}",
+        f"{row['fluency']:.3f}",
+        f"{mean['copies']:.1%}",
+        f"{min(spread):.3f}-{max(spread):.3f}" if len(runs) > 1 else "",
+        f"{mean['step']:.0f}",
+        f"{mean['generated'] / 1000:.1f}k + {mean['trained'] / 1000:.1f}k",
+        f"{mean['minutes']:.1f}",
+        f"{max(run['memory'] for run in runs):,.0f}",
+    ]
+
+
+COLUMNS = (
+    "method",
+    "J",
+    "J - warm start [95 %]",
+    "style",
+    "meaning",
+    "fluency",
+    "copies",
+    "J by seed",
+    "steps",
+    "tokens written + read",
+    "CPU min",
+    "MB",
+)
+
+
+def render_markdown(found: Mapping[str, Any]) -> str:
+    """The table as a page."""
+    lines = [
+        "# Methods side by side",
+        "",
+        f"Judge `{found['judge']}`, {found['texts']['rows']} texts of a fold that nobody learned from, greedy "
+        f"rewrites; warm start `{found['warm']}`; a budget of {found['budget']:,} tokens a run, "
+        "written and read for an update. Differences are paired by sentence, averaged over seeds; "
+        "intervals by bootstrap over sentences, so they do not tell how seeds differ: that is beside "
+        f"them. {found['minutes']:.0f} minutes of one core in all.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|---|" + "--:|" * (len(COLUMNS) - 1),
+        *("| " + " | ".join(cells(row)) + " |" for row in found["methods"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _require_level(recipes: Mapping[str, TrainRecipe]) -> None:
+    """Whoever has other data, another base or another budget is not to be compared."""
+    (first, reference), *others = recipes.items()
+    if reference.train.tokens is None:
+        raise ConfigError(f"{first} has no train.tokens: methods are compared at the same budget")
+    for name, recipe in others:
+        shared = {
+            "data": (reference.data, recipe.data),
+            "base": (reference.base, recipe.base),
+            "look": (reference.look, recipe.look),
+            "train.tokens": (reference.train.tokens, recipe.train.tokens),
+        }
+        differ = [key for key, (one, other) in shared.items() if one != other]
+        if differ:
+            raise ConfigError(
+                f"{first} and {name} differ in {', '.join(differ)}, so their difference would not "
+                "be one of method; let both extend the same recipe"
+            )

@@ -1,0 +1,277 @@
+"""Runs that are to be compared: one warm start, one set of texts, one judge, a folder for each.
+
+A run leaves its result last, and with it a key of everything that made it. So whoever is called
+again takes what is there, goes on with what was begun, and never takes one thing for another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tactful.corpora.piles import read_piles
+from tactful.errors import ConfigError, DataError
+from tactful.evaluation.judges import load_judge
+from tactful.evaluation.metrics import Difference, paired_bootstrap
+from tactful.evaluation.report import write_whole
+from tactful.models import ADAPTER_FILE, file_sha256
+from tactful.pipeline import TrainRecipe, answer, texts_of, train
+from tactful.run_folder import ABOUT, ADAPTER, METRICS
+from tactful.training.policy import Policy
+
+PARTS = ("joint", "style", "meaning", "fluency")
+RESULT = "contest.json"
+WARM = "warm start"
+_DIGITS = 5
+
+R = TypeVar("R")
+Say = Callable[[str], None]
+"""Takes a line for a person."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A recipe with its seed; `name` is what stands in the table. The warm start has no recipe."""
+
+    name: str
+    seed: int
+    adapter: Path
+    """The warm start."""
+    base: str
+    recipe: TrainRecipe | None
+
+    @property
+    def folder(self) -> str:
+        """Its run's, below that of the contest."""
+        return "warm" if self.recipe is None else f"{self.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an entrant."""
+
+    key: str
+    name: str
+    seed: int
+    warm: str
+    """The first hex digits of the warm start's sha256, and of the adapter that came out."""
+    adapter: str
+    judge: str
+    step: int
+    generated: int
+    trained: int
+    seconds: float
+    """Of one processor, in steps; looks and the final answers are not in it."""
+    memory: float
+    """Megabytes at the most, the judge of the looks included."""
+    copies: float
+    scores: dict[str, list[float]]
+    """Of each text, without the joint one."""
+    curve: list[dict[str, float]]
+    """Looks: the tokens until then, and what the judge said."""
+
+    @cached_property
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """Scores by sentence, the joint one with them."""
+        found = {name: np.array(values) for name, values in self.scores.items()}
+        return {"joint": found["style"] * found["meaning"] * found["fluency"], **found}
+
+
+def dev_texts(recipe: TrainRecipe, rows: int | None) -> list[str]:
+    """Texts that nobody has learned from: `rows` of them, drawn once and for all, or all."""
+    data = recipe.data
+    found = texts_of(read_piles(data.dir, data.toxic), data, data.dev_folds, data.dev_sources)
+    if not found:
+        raise DataError(f"no toxic texts to judge in folds {data.dev_folds}")
+    order = np.random.default_rng(0).permutation(len(found))
+    return [found[i] for i in order[:rows]]
+
+
+def find_adapter(warm: Path) -> Path:
+    """A warm start's adapter, given itself or the folder of the run that left it."""
+    for folder in (warm, warm / ADAPTER):
+        if (folder / ADAPTER_FILE).is_file():
+            return folder
+    raise ConfigError(f"{warm} holds no {ADAPTER_FILE}, so it is no warm start.")
+
+
+def compete(
+    entrants: Sequence[Entrant],
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    judge: str = "dev",
+    jobs: int = 1,
+    say: Say = lambda line: None,
+) -> list[Outcome]:
+    """Run what has not been run, `jobs` at a time; the outcomes come in the order of the entrants."""
+    keys = [_key(entrant, texts, judge) for entrant in entrants]
+    found = {i: kept for i, e in enumerate(entrants) if (kept := _kept(folder, e, keys[i]))}
+    waiting = [i for i in range(len(entrants)) if i not in found]
+    if found:
+        say(f"{len(found)} of {len(entrants)} runs are there")
+
+    def done(number: int, outcome: Outcome) -> None:
+        found[number] = outcome
+        say(f"{len(found)} of {len(entrants)}: {_line(outcome)}")
+
+    calls = [(entrants[i], texts, folder, judge, keys[i]) for i in waiting]
+    for number, outcome in side_by_side(run, calls, jobs):
+        done(waiting[number], outcome)
+    return [found[i] for i in range(len(entrants))]
+
+
+def side_by_side(
+    call: Callable[..., R], calls: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, R]]:
+    """Results as they come, each with the number of its call.
+
+    Several jobs are processes with one thread, a new one for each call, so that none has another's
+    memory; one job is done here.
+    """
+    if jobs == 1 or not calls:
+        yield from ((number, call(*given)) for number, given in enumerate(calls))
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(jobs, len(calls)), mp_context=spawn, initializer=_alone, max_tasks_per_child=1
+    ) as pool:
+        asked = {pool.submit(call, *given): number for number, given in enumerate(calls)}
+        try:
+            for future in as_completed(asked):
+                yield asked[future], future.result()
+        except BaseException:
+            # Those that run end by themselves, on a signal with a checkpoint; no other begins.
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _alone() -> None:
+    """One thread for each run, or they stand in each other's way."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def run(entrant: Entrant, texts: Sequence[str], folder: Path, judge: str, key: str) -> Outcome:
+    """Train one, and judge what it then answers to the texts."""
+    out = folder / entrant.folder
+    out.mkdir(parents=True, exist_ok=True)
+    _forget_peak()
+    adapter = entrant.adapter
+    about: dict[str, Any] = {}
+    if entrant.recipe is not None:
+        train(entrant.recipe, out)
+        adapter = out / ADAPTER
+        about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+    memory = _peak()
+    asked = load_judge(judge)
+    rewrites = answer(Policy.load(entrant.base, adapter=adapter), texts)
+    scores = asked.score(texts, rewrites)
+    spent = about.get("spent", {})
+    outcome = Outcome(
+        key=key,
+        name=entrant.name,
+        seed=entrant.seed,
+        warm=_digest(entrant.adapter),
+        adapter=_digest(adapter),
+        judge=asked.signature,
+        step=about.get("result", {}).get("step", 0),
+        generated=spent.get("generated", 0),
+        trained=spent.get("trained", 0),
+        seconds=round(spent.get("seconds", 0.0), 1),
+        memory=round(memory, 1),
+        copies=float(np.mean([s == r for s, r in zip(texts, rewrites, strict=True)])),
+        scores={p: getattr(scores, p).round(_DIGITS).tolist() for p in PARTS if p != "joint"},
+        curve=curve_of(out / METRICS),
+    )
+    write_whole(out / RESULT, json.dumps(asdict(outcome)) + "\n")
+    return outcome
+
+
+def curve_of(metrics: Path) -> list[dict[str, float]]:
+    """What the looks of a run said, by step and by the tokens until then."""
+    if not metrics.exists():
+        return []
+    lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    return [
+        {
+            "step": line["step"],
+            "tokens": line.get("tokens/generated", 0) + line.get("tokens/trained", 0),
+        }
+        | {part: round(line[f"eval_{part}"], 4) for part in PARTS}
+        for line in lines
+        if "eval_joint" in line
+    ]
+
+
+def by_sentence(outcomes: Sequence[Outcome], part: str) -> NDArray[np.float64]:
+    """A score of each text, averaged over the seeds."""
+    stacked = np.stack([outcome.values[part] for outcome in outcomes])
+    return np.asarray(stacked.mean(axis=0), dtype=np.float64)
+
+
+def gains(outcomes: Sequence[Outcome], warm: Outcome) -> dict[str, Difference]:
+    """What seeds gained on average over their warm start, paired by sentence."""
+    return {
+        part: paired_bootstrap(by_sentence(outcomes, part), warm.values[part]) for part in PARTS
+    }
+
+
+def read_outcome(path: Path) -> Outcome | None:
+    """What a run left, None where it is not there or not whole."""
+    try:
+        return Outcome(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _kept(folder: Path, entrant: Entrant, key: str) -> Outcome | None:
+    found = read_outcome(folder / entrant.folder / RESULT)
+    return found if found is not None and found.key == key else None
+
+
+def _key(entrant: Entrant, texts: Sequence[str], judge: str) -> str:
+    """Of everything that decides a result but the program itself."""
+    recipe: Mapping[str, Any] = entrant.recipe.model_dump(mode="json") if entrant.recipe else {}
+    told = [recipe, entrant.base, _digest(entrant.adapter), list(texts), judge]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(adapter: Path) -> str:
+    return file_sha256(adapter / ADAPTER_FILE)[:12]
+
+
+def _line(outcome: Outcome) -> str:
+    joint = float(outcome.values["joint"].mean())
+    return (
+        f"{outcome.name}, seed {outcome.seed}: J {joint:.3f}, {outcome.step} steps, "
+        f"{outcome.generated + outcome.trained:,} tokens, {outcome.seconds / 60:.1f} min"
+    )
+
+
+def _forget_peak() -> None:
+    """So that the peak is of what comes now; only Linux can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak() -> float:
+    """The most memory this process has held, in megabytes."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
