@@ -26,6 +26,8 @@ from tactful.recipe import (
     worst_sentence,
 )
 from tactful.screeners.linear import LinearScreener
+from tactful.surgery import SurgeryRecipe
+from tactful.synthesis import SynthesisRecipe
 from tactful.tasting import TasteRecipe
 from tests.fakes import KeywordScreener
 
@@ -176,17 +178,21 @@ KINDS: dict[str, tuple[type, str]] = {
     "judge-dev.yaml": (JudgeRecipe, "dir"),
     "judge-final.yaml": (JudgeRecipe, "dir"),
     "screener.yaml": (ScreenerRecipe, "data.dir"),
+    "reader.yaml": (ScreenerRecipe, "data.dir"),
     "second.yaml": (WarmRecipe, "data.dir"),
     "smoke-warmup.yaml": (WarmRecipe, "data.dir"),
     "smoke.yaml": (TrainRecipe, "data.dir"),
     "sro-paper.yaml": (TrainRecipe, "data.dir"),
     "sro.yaml": (TrainRecipe, "data.dir"),
+    "surgery.yaml": (SurgeryRecipe, "data.dir"),
+    "synthesize.yaml": (SynthesisRecipe, "adapter"),
     "taste.yaml": (TasteRecipe, "warm_start"),
     "warmup.yaml": (WarmRecipe, "data.dir"),
 }
 FOLDS = {name: lambda recipe: recipe.data.folds for name in KINDS} | {
     name: lambda recipe: recipe.folds for name in ("judge-dev.yaml", "judge-final.yaml")
 }
+FOLDS["synthesize.yaml"] = lambda recipe: recipe.folds
 # It learns from what a warm start was shown, and reads no pile itself.
 FOLDS["taste.yaml"] = lambda recipe: ()
 ALLOWED = {name: {0, 1, 2, 3, 4} for name in KINDS} | {

@@ -12,12 +12,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from tactful.errors import TactfulError
+from tactful.errors import TactfulError, UnreachableError
 
 # A server says so when it is busy, restarting, or has waited too long for its own engine.
 _AGAIN = (408, 409, 425, 429)
+# Of these no question is to blame: a gateway without a server, a wrong key or address.
+_NOBODY = (401, 403, 404, 408, 429, 502, 503, 504)
 _LONGEST_WAIT = 30.0
 _SHOWN = 200
+_PIECE = 1 << 16
+_LONGEST_ANSWER = 1 << 28
 
 
 def is_address(text: str) -> bool:
@@ -38,6 +42,7 @@ def ask(
     wait: float,
     advice: Callable[[urllib.error.HTTPError], str],
     headers: Callable[[], Mapping[str, str]] = dict,
+    within: float | None = None,
 ) -> bytes:
     """What a server answers to a POST.
 
@@ -49,8 +54,10 @@ def ask(
         wait: Seconds before the second try; each further one waits twice as long.
         advice: What to do about an answer that will not change.
         headers: Further headers, asked for at each try, so that a new key is taken up.
+        within: Seconds after which an answer must be whole: one that drips keeps no `timeout`.
     """
     body, fault, pause = json.dumps(question).encode(), "", 0.0
+    kind: type[TactfulError] = TactfulError
     opener = urllib.request.build_opener(_Stay)
     for tried in range(retries + 1):
         if tried:
@@ -61,22 +68,38 @@ def ask(
         request = urllib.request.Request(where, body, {**known, **headers()})
         try:
             with opener.open(request, timeout=timeout) as answer:
-                found: bytes = answer.read()
-                return found
+                return _whole(answer, within)
         except urllib.error.HTTPError as error:
             with error:
                 fault = f"answered {error.code} {error.reason}{_told(error)}"
+            kind = UnreachableError if error.code in _NOBODY else TactfulError
             if error.code < 500 and error.code not in _AGAIN:
-                raise TactfulError(f"{where} {fault}. {_way(error) or advice(error)}") from error
+                raise kind(f"{where} {fault}. {_way(error) or advice(error)}") from error
             pause = _asked_to_wait(error)
         except urllib.error.URLError as error:
-            fault = f"was not reached ({error.reason})"
+            fault, kind = f"was not reached ({error.reason})", UnreachableError
         except (OSError, http.client.HTTPException) as error:
-            fault = f"broke off ({type(error).__name__}: {error})"
-    raise TactfulError(
+            fault, kind = f"broke off ({type(error).__name__}: {error})", UnreachableError
+    raise kind(
         f"{where} {fault}, {retries + 1} times in a row. Is the server running, is the address "
         f"right, and does it answer within {timeout:g} seconds?"
     )
+
+
+def _whole(answer: Any, within: float | None) -> bytes:
+    found: list[bytes] = []
+    started, size = time.monotonic(), 0
+    while piece := answer.read1(_PIECE):
+        found.append(piece)
+        size += len(piece)
+        if within is not None and time.monotonic() - started > within:
+            raise TimeoutError(f"the answer was not whole after {within:g} seconds")
+        if size > _LONGEST_ANSWER:
+            raise OSError(f"the answer is longer than {_LONGEST_ANSWER >> 20} MB")
+    if answer.length:
+        # `read1` says nothing of an answer that ends before it should.
+        raise http.client.IncompleteRead(b"".join(found), answer.length)
+    return b"".join(found)
 
 
 def cut(body: bytes) -> str:

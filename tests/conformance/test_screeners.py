@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tactful.screeners.base import Screener, Thresholds
 from tactful.screeners.linear import LinearConfig, LinearScreener
+from tactful.screeners.remote import RemoteScreener
 from tactful.screeners.transformer import TransformerConfig, TransformerScreener
+from tactful.screeners.wrappers import (
+    CachedScreener,
+    EnsembleScreener,
+    FallbackScreener,
+    NoisyScreener,
+)
 from tests.fakes import KeywordScreener
+from tests.scorers.test_http import Server
 from tests.tiny import tiny_embedder
 
 
@@ -47,8 +58,75 @@ def keyword() -> Screener:
     return KeywordScreener({"idiot": 0.9, "fool": 0.7})
 
 
-SCREENERS = [shipped, fitted, transformer, keyword]
+def mean() -> Screener:
+    return EnsembleScreener([shipped(), fitted(), keyword()])
+
+
+def vote() -> Screener:
+    return EnsembleScreener([shipped(), fitted(), keyword()], how="vote", quorum=0.6)
+
+
+def cached() -> Screener:
+    return CachedScreener(shipped(), size=5)
+
+
+def noisy() -> Screener:
+    # A seed with which neither of the two texts that are told apart is mistaken.
+    return NoisyScreener(shipped(), false_pass=0.1, false_fail=0.1, seed=1)
+
+
+def fallen_back() -> Screener:
+    """Nobody listens at port 9: the fallback speaks."""
+    dead = RemoteScreener("http://127.0.0.1:9", Thresholds(0.6, 0.3), retries=0)
+    return FallbackScreener(dead, shipped())
+
+
+@cache
+def adopted() -> Screener:
+    """Somebody else's classifier with two labels: the fine-tuned encoder, with a constant beside."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = transformer()
+        assert isinstance(own, TransformerScreener)
+        config = copy.deepcopy(own.model.config)
+        config.num_labels = 2
+        config.id2label, config.label2id = {0: "OK", 1: "toxic"}, {"OK": 0, "toxic": 1}
+        two = type(own.model)(config)
+        weights = own.model.state_dict()
+        for name in ("classifier.weight", "classifier.bias"):
+            weights[name] = torch.cat([torch.zeros_like(weights[name]), weights[name]])
+        two.load_state_dict(weights)
+        two.save_pretrained(folder)
+        own.tokenizer.save_pretrained(folder)
+        return TransformerScreener.adopt(folder, own.thresholds, "Toxic")
+
+
+def remote() -> Screener:
+    """A real server on this machine that says what the shipped screener says."""
+    return RemoteScreener(_served().url, shipped().thresholds, timeout=30)
+
+
+@cache
+def _served() -> Server:
+    server = Server()
+    server.reply = lambda asked: (200, {"toxicity": shipped().toxicity(asked["texts"]).tolist()})
+    threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True).start()
+    return server
+
+
+SCREENERS = [shipped, fitted, transformer, keyword, mean, vote, cached, noisy, adopted]
+SCREENERS += [remote, fallen_back]
 each = pytest.mark.parametrize("make", SCREENERS, ids=lambda make: make.__name__)
+
+
+@pytest.fixture(autouse=True)
+def _network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To this machine alone, and only for those that ask a server."""
+    made = getattr(request.node, "callspec", None)
+    if made is not None and made.params.get("make") in (remote, fallen_back):
+        request.getfixturevalue("socket_enabled")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 Make = Callable[[], Screener]
 
 TEXTS = [

@@ -49,6 +49,7 @@ from tactful.records import Span
 from tactful.screeners.base import FloatArray, Thresholds
 from tactful.screeners.calibration import Calibration, fit_calibration
 from tactful.screeners.normalise import normalise, normalise_with_offsets
+from tactful.screeners.readings import Readings
 from tactful.segment import sentences, split
 
 if TYPE_CHECKING:
@@ -63,10 +64,13 @@ _MAX_REMEMBERED = 50_000
 # A megabyte without a space is no word; its beginning decides.
 _MAX_WORD = 40
 
-# Addresses and mentions are matched first, outside the group, and so never become words. A star
-# is part of a masked word ("f*ck", "f***").
+# Addresses, mentions and what only a program says are matched first, outside the group, and so
+# never become words. A star is part of a masked word ("f*ck", "f***").
 _WORD = re.compile(
     r"(?:https?://|www\.)\S+|@\w+"
+    # kill -9, a.method(x), field[0], "key": true
+    r"|\bkill(?:all)? -\w+|\w+\.\w+\(\S*|\w+\[(?:\d+|[a-z])\]"
+    r"|\"\w+\": ?(?=[\d\[{\"]|(?:true|false|null)\b)"
     r"|([^\W_]+(?:\*+[^\W_]+)+|[^\W\d_]{1,2}\*{2,}|[^\W_]+|\*{4,})"
 )
 _DOUBLED = re.compile(r"([a-z])\1")
@@ -139,6 +143,8 @@ class LinearScreener:
         self._weights: Weights | None = None
         self._sha256 = ""
         self._remembered: dict[str, float] = {}
+        self._readings: Readings | None = None
+        self._read: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -173,10 +179,26 @@ class LinearScreener:
         return max(map(self._score_piece, split(text)), default=-math.inf)
 
     def _score_piece(self, piece: str) -> float:
-        found = words(piece)
+        found = self._meant(words(piece))
         if not found:
             return -math.inf
         return self._fitted().bias + sum(self._contributions(found).values())
+
+    def _meant(self, found: Sequence[str]) -> list[str]:
+        """Words as they are meant: one that is unknown may be a disguise of a known insult."""
+        known = self._fitted().words
+        return [word if word in known else self._reading(word) for word in found]
+
+    def _reading(self, word: str) -> str:
+        read = self._read.get(word)
+        if read is None:
+            if self._readings is None:
+                self._readings = Readings(self._fitted().words, self._silent)
+            if len(self._read) >= _MAX_REMEMBERED:
+                self._read.clear()
+            silent = word in self._silent
+            read = self._read[word] = word if silent else (self._readings(word) or word)
+        return read
 
     def _meet(self, word: str) -> float:
         """f of a word outside the vocabulary, remembered."""
@@ -199,7 +221,8 @@ class LinearScreener:
     def _explain(self, piece: str, start: int, limit: float) -> list[Span]:
         normalised = normalise_with_offsets(piece)
         found = [match for match in _WORD.finditer(normalised.text) if _is_word(match[1])]
-        rest = [match[1] for match in found]
+        meant = self._meant([match[1] for match in found])
+        rest = meant
         spans: list[Span] = []
         while rest:
             speaks = self._contributions(rest)
@@ -207,8 +230,8 @@ class LinearScreener:
             if self._fitted().bias + sum(speaks.values()) < limit or speaks[loudest] <= 0.0:
                 break
             rest = [word for word in rest if word != loudest]
-            for match in found:
-                if match[1] == loudest:
+            for match, word in zip(found, meant, strict=True):
+                if word == loudest:
                     first, last = normalised.original(*match.span(1))
                     spans.append(Span(start + first, start + last, speaks[loudest]))
         return spans
@@ -243,6 +266,8 @@ class LinearScreener:
         self._weights = weights
         self._sha256 = weights.sha256()
         self._remembered = {}
+        self._readings = None
+        self._read = {}
 
     def _fitted(self) -> Weights:
         if self._weights is None:

@@ -43,6 +43,54 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(outcome))
 
 
+def roc(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False alarms and hits at every threshold, from the highest (nobody) to the lowest (all)."""
+    toxic, neutral = _by_label(labels, scores)
+    thresholds = np.unique(np.concatenate([toxic, neutral]))[::-1]
+    hits = 1 - np.searchsorted(np.sort(toxic), thresholds, side="left") / len(toxic)
+    alarms = 1 - np.searchsorted(np.sort(neutral), thresholds, side="left") / len(neutral)
+    return np.concatenate([[0.0], alarms]), np.concatenate([[0.0], hits])
+
+
+def hits_at(labels: ArrayLike, scores: ArrayLike, alarms: float) -> float:
+    """The largest share of hits with at most so large a share of false alarms."""
+    found, hits = roc(labels, scores)
+    return float(hits[found <= alarms + 1e-12].max())
+
+
+def reliability(
+    labels: ArrayLike, probabilities: ArrayLike, bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """For bins of equal width: mean probability, share of toxic texts, texts; empty ones left out."""
+    outcome = np.asarray(labels, dtype=np.float64)
+    probability = _scores(probabilities)
+    which = np.minimum((probability * bins).astype(int), bins - 1)
+    return [
+        (float(probability[inside].mean()), float(outcome[inside].mean()), int(inside.sum()))
+        for inside in (which == number for number in range(bins))
+        if inside.any()
+    ]
+
+
+def cost_curve(
+    labels: ArrayLike, scores: ArrayLike, shares: ArrayLike, threshold: float | None = None
+) -> NDArray[np.float64]:
+    """The cost of errors by how much of it is due to misses (Drummond and Holte 2006).
+
+    At a share of c, missing all toxic texts costs c and acting on all neutral ones 1 - c. With a
+    threshold, its cost; without, that of the best one for each share.
+    """
+    share = np.asarray(shares, dtype=np.float64)
+    if threshold is None:
+        alarms, hits = roc(labels, scores)
+    else:
+        toxic, neutral = _by_label(labels, scores)
+        alarms = np.array([np.mean(neutral >= threshold)])
+        hits = np.array([np.mean(toxic >= threshold)])
+    costs = share[:, None] * (1 - hits) + (1 - share[:, None]) * alarms
+    return np.asarray(costs.min(axis=1), dtype=np.float64)
+
+
 def lowest_threshold(scores: ArrayLike, below: float) -> float:
     """The lowest threshold that keeps at least a share `below` of the scores under it.
 

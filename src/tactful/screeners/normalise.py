@@ -194,12 +194,16 @@ def _fold_leet(match: re.Match[str]) -> str:
     letters = sum(map(str.isalpha, token))
     other_digits = sum(map(str.isdigit, token)) > signs
     # "b2b" and "h1n1" have too few letters, "x3f9a7" too many digits, "no!you" is two words.
-    if not signs or letters < 3 or other_digits or signs * 2 > letters or _TWO_WORDS.search(token):
+    if not signs or other_digits or _TWO_WORDS.search(token):
+        return token
+    if letters < (2 if _NO_NUMBER.search(token) else 3) or signs > letters:
         return token
     return _LEET_INSIDE.sub(lambda sign: sign[0].translate(_LEET_LETTERS), token)
 
 
-_TWO_WORDS = re.compile(r"[A-Za-z]{3}!")
+_TWO_WORDS = re.compile(r"[A-Za-z]{3}!(?![A-Za-z](?![A-Za-z]))")
+# "l1@r": a sign that stands in no number and no code.
+_NO_NUMBER = re.compile(r"[A-Za-z]\d?[@$]\d?[A-Za-z]")
 
 
 def _looks_like_address(token: str) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from tactful.config import Config
-from tactful.errors import CorruptFileError, DataError, ModelsMissingError
+from tactful.errors import ConfigError, CorruptFileError, DataError, ModelsMissingError
 from tactful.models import native_bfloat16, quiet_transformers, resolve
 from tactful.records import Span
 from tactful.screeners.base import FloatArray, Thresholds
@@ -68,8 +68,11 @@ class TransformerScreener:
         thresholds: Thresholds | None = None,
         calibration: Calibration | None = None,
         config: TransformerConfig | None = None,
+        label: int = 0,
     ) -> None:
+        """`label` is the output that is toxic, where the model has several."""
         self.model = model.eval()
+        self.label = label
         self.tokenizer = tokenizer
         self.name = name
         self.thresholds = thresholds or Thresholds(0.5, 0.5, "nothing: the default")
@@ -144,8 +147,20 @@ class TransformerScreener:
         device = self.model.device
         logits: torch.Tensor = self.model(
             input_ids=ids.to(device), attention_mask=mask.to(device)
-        ).logits[:, 0]
-        return logits
+        ).logits
+        own = logits[:, self.label]
+        if not self._exclusive:
+            return own
+        # Log-odds of one label against all others together.
+        others = [i for i in range(logits.shape[1]) if i != self.label]
+        return own - logits[:, others].logsumexp(dim=1)
+
+    @property
+    def _exclusive(self) -> bool:
+        """Whether one of its labels is true, and only one: not where it has one, or says otherwise."""
+        config = self.model.config
+        many: bool = config.num_labels > 1
+        return many and config.problem_type != "multi_label_classification"
 
     # --- learning ---------------------------------------------------------------------------
 
@@ -254,6 +269,48 @@ class TransformerScreener:
         except Exception as error:
             # Half a dozen libraries read these files, each with its own exceptions.
             raise CorruptFileError(f"{folder} does not hold a sound screener: {error}") from error
+
+    @classmethod
+    def adopt(
+        cls, folder: str | Path, thresholds: Thresholds, label: str | None = None
+    ) -> TransformerScreener:
+        """Somebody else's sequence classifier: a folder with config, tokenizer and safetensors.
+
+        Several labels that can all be true (Detoxify's) must be marked in config.json by
+        `"problem_type": "multi_label_classification"`. Its probabilities are taken as they come.
+        No code of the folder is run and no pickle is read.
+        """
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        folder = Path(folder)
+        if not (folder / WEIGHTS_FILE).is_file():
+            raise ModelsMissingError(
+                f"no classifier here: {folder / WEIGHTS_FILE} does not exist. Weights in a pickle "
+                "(pytorch_model.bin, .ckpt) are not read; see docs/how-to/choose-a-screener.md"
+            )
+        try:
+            with quiet_transformers():
+                model = AutoModelForSequenceClassification.from_pretrained(
+                    folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+                )
+                tokenizer = AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+        except Exception as error:
+            raise CorruptFileError(f"{folder} does not hold a sound classifier: {error}") from error
+        names = {str(name).lower(): int(i) for i, name in model.config.id2label.items()}
+        if label is None and len(names) > 1:
+            raise ConfigError(f"{folder} has several labels; name one of {', '.join(names)}")
+        if label is not None and label.lower() not in names:
+            raise ConfigError(f"{folder} has no label {label!r}; it has {', '.join(names)}")
+        return cls(
+            model,
+            tokenizer,
+            f"classifier@{_hash(model)[:8]}",
+            thresholds,
+            config=TransformerConfig(max_tokens=min(256, model.config.max_position_embeddings - 2)),
+            label=names[label.lower()] if label is not None else 0,
+        )
 
 
 def _fresh(cls: type[TransformerScreener], config: TransformerConfig) -> TransformerScreener:
