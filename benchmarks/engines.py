@@ -7,6 +7,8 @@ Held against transformers' own `generate` in bfloat16 with the adapter merged, a
 32. The engines take turns, as a machine is not equally busy all the time. Where other work runs on it,
 the seconds that the processor spent on us (`cpu`) are to be trusted more than those of the clock.
 
+With -o a run that was stopped goes on: what an engine gave in a turn is kept in OUTPUT.part.
+
 Quality: greedy rewrites of our own mild sentences, or of fold 9 with --data, by the dev judge and the
 shipped screener, against torch with the adapter beside the model.
 """
@@ -95,8 +97,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--data", type=Path, help="a folder of piles; fold 9 is judged")
     parser.add_argument("--texts", type=int, default=200, help="texts that are judged")
-    parser.add_argument("--alone", type=int, default=32, help="texts that are asked one by one")
-    parser.add_argument("--batch", type=int, default=256, help="texts that are asked together")
+    parser.add_argument("--alone", type=int, default=24, help="texts that are asked one by one")
+    parser.add_argument("--batch", type=int, default=192, help="texts that are asked together")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
@@ -104,10 +106,12 @@ def main() -> None:
     requests = [_request(example.text) for example in own_corpus() if example.toxic]
     judged = _judged(given.data)[: given.texts]
     tokenizer = LocalBackend.load("base", device="cpu").tokenizer
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in given.only}
-    texts: dict[str, list[str]] = {}
+    kept = _Kept(given.output, [given.alone, given.batch, str(given.data), given.texts])
+    rows, texts = kept.rows, kept.texts
     for turn in range(given.turns):
         for name in given.only:
+            if len(rows.setdefault(name, [])) > turn:
+                continue
             backend = ENGINES[name]()
             backend.generate(requests[:2], GREEDY)
             alone = _alone(backend, requests[: given.alone])
@@ -115,6 +119,7 @@ def main() -> None:
             rows[name].append({**alone, **together})
             if turn == 0:
                 texts[name] = _texts(backend.generate([_request(t) for t in judged], GREEDY))
+            kept.save()
             console.print(f"turn {turn + 1}, {name}: {_short(rows[name][-1])}")
             del backend
             gc.collect()
@@ -133,9 +138,60 @@ def main() -> None:
         "limit_tokens_per_s": _limit(),
         "merged_logits_max_difference": _merged_difference(),
     }
+    found["targets"] = _targets(found)
     _print(found, console)
     if given.output:
         given.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        kept.remove()
+
+
+class _Kept:
+    """What is measured so far, beside the output, for a run with the same settings."""
+
+    def __init__(self, output: Path | None, settings: list[Any]) -> None:
+        self._path = output.with_name(output.name + ".part") if output else None
+        self._settings = settings
+        self.rows: dict[str, list[dict[str, float]]] = {}
+        self.texts: dict[str, list[str]] = {}
+        if self._path is not None and self._path.exists():
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+            if found["settings"] == settings:
+                self.rows, self.texts = found["rows"], found["texts"]
+
+    def save(self) -> None:
+        if self._path is not None:
+            told = {"settings": self._settings, "rows": self.rows, "texts": self.texts}
+            self._path.write_text(json.dumps(told), encoding="utf-8")
+
+    def remove(self) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def _targets(found: dict[str, Any]) -> dict[str, Any]:
+    """What we hold ourselves to, where the engines for it were measured."""
+    engines, quality = found["engines"], found["quality"]
+    told: dict[str, Any] = {"merged logits within 1e-4": found["merged_logits_max_difference"]}
+    base, reference = engines.get(HF), quality.get(REFERENCE)
+    if base:
+        for name, row in engines.items():
+            if name.startswith("gguf"):
+                told[f"alone, {name}, of HF (Q4_1 <= 0.35)"] = (
+                    row["alone_p50_s"] / base["alone_p50_s"]
+                )
+        best = max(engines, key=lambda name: engines[name]["tokens_per_s"])
+        told[f"batch, {best}, times HF (>= 2)"] = (
+            engines[best]["tokens_per_s"] / base["tokens_per_s"]
+        )
+    if reference:
+        ours = {name: q for name, q in quality.items() if not name.startswith("HF")}
+        told["largest |dJ| (<= 0.01)"] = max(
+            abs(q["joint"] - reference["joint"]) for q in ours.values()
+        )
+        told["largest pass rate difference (<= 0.01)"] = max(
+            abs(q["pass_rate"] - reference["pass_rate"]) for q in ours.values()
+        )
+    return told
 
 
 def _request(text: str) -> Request:
@@ -281,6 +337,8 @@ def _print(found: dict[str, Any], console: Console) -> None:
     )
     console.print(f"merged float32 logits differ by {found['merged_logits_max_difference']:.2g}")
     console.print(f"base {resolve('base').name}")
+    for target, value in found["targets"].items():
+        console.print(f"{target}: {value:.3g}")
 
 
 if __name__ == "__main__":

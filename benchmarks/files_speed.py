@@ -1,6 +1,7 @@
 """How fast files are, beside the engine itself; how much memory they take; what clean texts cost.
 
     python benchmarks/files_speed.py -o docs/results/files_speed.json
+    python benchmarks/files_speed.py --only memory -o docs/results/files_speed.json   # one part
     python benchmarks/files_speed.py --quick          # smaller, for a look
     python benchmarks/files_speed.py --no-models      # deletion, and words in common for vectors
 
@@ -35,6 +36,7 @@ from tactful.rewriting.files import rewrite_file  # noqa: E402
 from tactful.rewriting.workers import Engine, Workers  # noqa: E402
 
 SEED = 0
+PARTS = ("memory", "throughput")
 _TOXIC = (
     "you are an idiot, read the article before you comment",
     "what a stupid plan, and you know it",
@@ -54,9 +56,10 @@ _CLEAN = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", default="model")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--toxic", type=int, default=512, help="rows of the toxic file")
-    parser.add_argument("--mixed", type=int, default=5120, help="rows of the 5 %% toxic file")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--toxic", type=int, default=192, help="rows of the toxic file")
+    parser.add_argument("--mixed", type=int, default=1920, help="rows of the 5 %% toxic file")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the large file")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--no-models", action="store_true", help="our rewriter without models")
@@ -65,11 +68,15 @@ def main() -> None:
     if args.quick:
         args.turns, args.toxic, args.mixed, args.rows = 1, 96, 1280, 100_000
     with tempfile.TemporaryDirectory() as folder:
-        found = {
-            "cores": os.cpu_count(),
-            "memory": memory(Path(folder), few=10_000, many=args.rows),
-            "throughput": throughput(Path(folder), args),
+        parts: dict[str, Callable[[], Any]] = {
+            "memory": lambda: memory(Path(folder), few=10_000, many=args.rows),
+            "throughput": lambda: throughput(Path(folder), args),
         }
+        found = {"cores": os.cpu_count()}
+        if args.output and args.output.exists():
+            # What another run measured stays, where it is not measured again.
+            found |= json.loads(args.output.read_text(encoding="utf-8"))
+        found |= {name: parts[name]() for name in args.only}
     text = json.dumps(found, indent=1) + "\n"
     sys.stdout.write(text)
     if args.output:

@@ -1,6 +1,6 @@
 """The two tables of the README: every system on ParaDetox, and beside the published peers.
 
-    python benchmarks/tables.py --data FOLDER [--judge dev|final] [--supervised ADAPTER]
+    python benchmarks/tables.py --data FOLDER [--judge dev|final] [--supervised ADAPTER] [--edited MODEL]
 
 The act gate is off: every text is rewritten. Four steps, each of which goes on where it was:
 
@@ -9,7 +9,8 @@ The act gate is off: every text is rewritten. Four steps, each of which goes on 
     keep    the figures, never a text   docs/results/<table>.<judge>.json
     render  tables from these figures   README.md, between its markers
 
-`--only write` stops before the judge, `--only render` does the last step alone. With `--limit` or
+Some neighbours that need no training are only asked when `--systems` names them, or when the figures
+have them already: replacement, best-of-n, refine. `--only write` stops before the judge, `--only render` does the last step alone. With `--limit` or
 `--systems` the table is only printed: a part of a table is no result.
 """
 
@@ -40,6 +41,7 @@ from tactful.evaluation.report import write_report
 from tactful.prompts import few_shot, trained, zero_shot
 from tactful.rewriting.baselines import ContrastivePrompt, MaskAndRefill
 from tactful.rewriting.candidates import CandidateSource, Copy, Deletion, PromptedModel
+from tactful.rewriting.methods import Method
 from tactful.rewriting.rewriter import Rewriter
 from tactful.rollouts.base import Sampling
 from tactful.rollouts.local import LocalBackend
@@ -94,6 +96,10 @@ TITLES = {
     "few-shot": "base model, few-shot",
     "contrastive": "base model, contrastive prompt",
     "tactful": "**tactful**, as shipped",
+    "replacement": "search over replacements",
+    "best-of-n": "base model, best of 8",
+    "refine": "base model, refined with feedback",
+    "model-surgery": "base model, edited (model surgery)",
     "supervised": "base model, fine-tuned on pairs",
 }
 
@@ -149,12 +155,30 @@ def _prompted(name: str, source: PromptedModel) -> System:
 
 
 def _tactful() -> System:
-    rewriter = Rewriter.load()
+    return _rewriting("tactful", "model")
+
+
+def _replacement() -> System:
+    return _rewriting("replacement", "replace")
+
+
+def _best_of_n() -> System:
+    return _rewriting("best-of-n", "best-of-n", "prompts.py")
+
+
+def _refine() -> System:
+    return _rewriting("refine", "refine", "prompts.py", "rewriting/refine.py")
+
+
+def _rewriting(name: str, method: Method, *more: str) -> System:
+    """A whole rewriter, with gates, ranking and policy, by where its candidates come from."""
+    rewriter = Rewriter.load(method=method)
     # All that decides a rewrite, and nothing that only reads and writes files.
-    parts = "rewriter candidates replace edits lexicon gates protect language rerank"
+    parts = "rewriter methods candidates idioms replace edits lexicon gates protect language rerank"
     code = _code(
         *(f"rewriting/{part}.py" for part in parts.split()),
         *("screeners/threats.py", "segment.py", "scorers/consensus.py", "assets/*.*"),
+        *more,
     )
     version = f"{rewriter.name}|{rewriter.config.model_dump_json()}|{code}"
 
@@ -167,13 +191,19 @@ def _tactful() -> System:
             raise DataError(f"a text could not be rewritten: {reason}")
         return [result.text for result in results]
 
-    return System("tactful", version, rewrite)
+    return System(name, version, rewrite)
 
 
 def _supervised(adapter: Path) -> System:
     """A LoRA adapter on the embedded base, asked by the prompt that it was trained with."""
     backend = LocalBackend.load("base", adapter=adapter)
     return _prompted("supervised", PromptedModel(backend, prompt=trained, sampling=_GREEDY))
+
+
+def _model_surgery(folder: Path) -> System:
+    """What `tactful surgery` left, asked as the few-shot baseline is."""
+    backend = LocalBackend.load(folder)
+    return _prompted("model-surgery", PromptedModel(backend, prompt=few_shot, sampling=_GREEDY))
 
 
 LOADERS: dict[str, Callable[[], System]] = {
@@ -185,12 +215,24 @@ LOADERS: dict[str, Callable[[], System]] = {
     "contrastive": _contrastive,
     "tactful": _tactful,
 }
-SUPERVISED = "supervised"
+OPTIONAL: dict[str, Callable[[], System]] = {
+    "replacement": _replacement,
+    "best-of-n": _best_of_n,
+    "refine": _refine,
+}
+"""Asked only when they are named, as they take their time."""
+GIVEN: dict[str, Callable[[Path], System]] = {
+    "model-surgery": _model_surgery,
+    "supervised": _supervised,
+}
+"""Made of a folder that an option gives."""
 
 
-def load_system(name: str, supervised: Path | None) -> System:
+def load_system(name: str, given: Mapping[str, Path]) -> System:
     """One system with its weights, which must be on this machine."""
-    return _supervised(supervised) if supervised and name == SUPERVISED else LOADERS[name]()
+    if name in given:
+        return GIVEN[name](given[name])
+    return (LOADERS | OPTIONAL)[name]()
 
 
 @cache
@@ -428,11 +470,11 @@ def run_table(name: str, args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     chosen: dict[str, Sequence[str]] = {}
     versions: dict[str, str] = {}
-    for wanted in _names(args, table):
+    for wanted in _names(args, name):
         if wanted in rewrites:
             chosen[wanted] = rewrites[wanted][: args.limit]
             continue
-        system = load_system(wanted, args.supervised)
+        system = load_system(wanted, _given(args))
         versions[wanted] = system.version
         path = folder / f"{wanted}.jsonl"
         chosen[wanted] = write_rewrites(system, sources, path, args.limit)
@@ -479,10 +521,18 @@ def _keep(report: Report, figures: dict[str, Any], table: str, args: argparse.Na
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def _names(args: argparse.Namespace, table: Table) -> list[str]:
+def _names(args: argparse.Namespace, table: str) -> list[str]:
     """The systems of a table, in the order of its rows."""
-    names = [*table.published, *LOADERS, *([SUPERVISED] if args.supervised else [])]
-    return [name for name in names if not args.systems or name in args.systems]
+    published = TABLES[table].published
+    kept = [name for name in _judged_before(table, args) if name in OPTIONAL]
+    wanted = args.systems or [*published, *LOADERS, *kept, *_given(args)]
+    return [name for name in [*published, *LOADERS, *OPTIONAL, *GIVEN] if name in wanted]
+
+
+def _given(args: argparse.Namespace) -> dict[str, Path]:
+    """The folders that options gave, by system."""
+    folders = {"model-surgery": args.edited, "supervised": args.supervised}
+    return {name: folder for name, folder in folders.items() if folder is not None}
 
 
 def _judged_before(table: str, args: argparse.Namespace) -> list[str]:
@@ -515,6 +565,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "tables")
     parser.add_argument("--judge", choices=JUDGES, default="dev")
     parser.add_argument("--supervised", type=Path, help="a LoRA adapter trained on pairs")
+    parser.add_argument("--edited", type=Path, help="a model that tactful surgery left")
     parser.add_argument("--tables", type=_listed, default=list(TABLES))
     parser.add_argument(
         "--systems",
@@ -529,12 +580,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     published = [name for table in TABLES.values() for name in table.published]
     for option, given, known in (
         ("--tables", args.tables, list(TABLES)),
-        ("--systems", args.systems or [], [*published, *LOADERS, SUPERVISED]),
+        ("--systems", args.systems or [], [*published, *LOADERS, *OPTIONAL, *GIVEN]),
     ):
         if unknown := [name for name in given if name not in known]:
             parser.error(f"{option}: {unknown[0]!r} is none of {', '.join(known)}")
-    if SUPERVISED in (args.systems or []) and args.supervised is None:
-        parser.error("--systems supervised needs --supervised ADAPTER")
+    for name, option in (
+        ("supervised", "--supervised ADAPTER"),
+        ("model-surgery", "--edited MODEL"),
+    ):
+        if name in (args.systems or []) and name not in _given(args):
+            parser.error(f"--systems {name} needs {option}")
     return args
 
 

@@ -36,24 +36,33 @@ def rewrite_to_file(
     neutralise_formulas: bool,
     fresh: bool,
     report: Path | None,
+    ray: bool = False,
 ) -> Counter[str]:
-    """Rewrite a file, tell how far it is, sum up; returns how many rows got each status."""
+    """Rewrite a file, tell how far it is, sum up; returns how many rows got each status.
+
+    With `ray` the work is done on a Ray cluster, and `source` may be a folder.
+    """
     if report is not None:
         from tactful.file_report import require_report
 
         require_report(report)
-    _share_cores(workers)
     with _stopping_cleanly(), _watching() as told:
-        found = rewrite_file(
-            source,
-            output,
-            column,
-            Workers(load, workers, timeout=timeout, force=force),
-            settings=settings,
-            neutralise_formulas=neutralise_formulas,
-            fresh=fresh,
-            told=told,
-        )
+        options: dict[str, Any] = {
+            "settings": settings,
+            "neutralise_formulas": neutralise_formulas,
+            "fresh": fresh,
+            "told": told,
+        }
+        if ray:
+            from tactful.rewriting.ray_files import RayWorkers, rewrite_folder
+
+            cluster = RayWorkers(load, workers, timeout=timeout, force=force)
+            rewrite = rewrite_folder if source.is_dir() else rewrite_file
+            found = rewrite(source, output, column, cluster, **options)
+        else:
+            _share_cores(workers)
+            here = Workers(load, workers, timeout=timeout, force=force)
+            found = rewrite_file(source, output, column, here, **options)
     _say(render(found))
     if report is not None:
         from tactful.file_report import write_file_report

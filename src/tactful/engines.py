@@ -88,7 +88,7 @@ def load_engine(
 def _torch(model: str | Path, adapter: Path | None) -> Backend:
     from tactful.rollouts.local import LocalBackend
 
-    return LocalBackend.load(model, adapter=adapter, fuse=True)
+    return LocalBackend.load(model, adapter=adapter, fuse=True, batch_size=64)
 
 
 def _gguf(model: str | Path, adapter: Path | None) -> Backend:

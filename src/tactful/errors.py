@@ -5,6 +5,7 @@
     ├── DataError             a file or row cannot be used
     ├── ModelsMissingError    weights are not on this machine; says how to get them
     ├── CorruptFileError      a file is there but is not what it should be; names it
+    ├── UnreachableError      a server does not answer; no text is to blame
     ├── NotFittedError        a screener was asked before it learned
     ├── InterruptedRunError   a run was asked to stop and did; says how it goes on
     └── MissingExtraError     an optional dependency is not installed; gives the pip line
@@ -31,6 +32,10 @@ class ModelsMissingError(TactfulError):
 
 class CorruptFileError(TactfulError):
     """A file exists but its content is not what was recorded for it."""
+
+
+class UnreachableError(TactfulError):
+    """A server that is asked does not answer, or not us: waiting or another key may help."""
 
 
 class NotFittedError(TactfulError):

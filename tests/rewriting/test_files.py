@@ -129,13 +129,13 @@ def test_memory_for_equal_texts_is_bounded(source: Path, tmp_path: Path) -> None
         run(source, tmp_path / output, engine=engines[-1])
         return [engine.asked for engine in engines]
 
-    known = files._Known.__init__.__defaults__
-    files._Known.__init__.__defaults__ = (20 * 460,)
+    known = files.Known.__init__.__defaults__
+    files.Known.__init__.__defaults__ = (20 * 460,)
     try:
         whole = asked("whole.csv")
         parts = asked("parts.csv", 2, 4)
     finally:
-        files._Known.__init__.__defaults__ = known
+        files.Known.__init__.__defaults__ = known
     # Rows 70 to 99 bring the words 0 to 29 again, which 50 others have displaced.
     assert sum(whole, Counter()) == {f"word {n}": 2 if n < 30 else 1 for n in range(70)}
     assert sum(parts, Counter()) == sum(whole, Counter())

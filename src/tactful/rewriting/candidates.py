@@ -43,15 +43,28 @@ class PromptedModel:
         self.name = f"{backend.name}+{getattr(prompt, '__name__', 'prompt')}"
 
     def propose(self, sources: Sequence[str]) -> list[list[str]]:
-        requests = [
-            Request(self.prompt(source), _token_budget(source), seed_of(source, self.seed))
-            for source in sources
-        ]
-        answers = self.backend.generate(requests, self.sampling)
-        return [
-            [_restyle(source, completion.text) for completion in answer if completion.finished]
-            for source, answer in zip(sources, answers, strict=True)
-        ]
+        prompts = [self.prompt(source) for source in sources]
+        return sampled(self.backend, prompts, sources, self.sampling, seed=self.seed)
+
+
+def sampled(
+    backend: Backend,
+    prompts: Sequence[Prompt],
+    sources: Sequence[str],
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+) -> list[list[str]]:
+    """Finished answers to a prompt about each source, in the source's outer habits."""
+    requests = [
+        Request(prompt, _token_budget(source), seed_of(source, seed))
+        for prompt, source in zip(prompts, sources, strict=True)
+    ]
+    answers = backend.generate(requests, sampling)
+    return [
+        [_restyle(source, completion.text) for completion in answer if completion.finished]
+        for source, answer in zip(sources, answers, strict=True)
+    ]
 
 
 class Copy:

@@ -9,14 +9,17 @@ is in the journal.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from sys import getsizeof
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -127,11 +130,31 @@ class FileReport:
             self.pace = [*self.pace[:-1:2], self.pace[-1]]
 
 
+class Elsewhere(Protocol):
+    """Answers from other machines, which read the file themselves; `ray_files.RayWorkers` is one."""
+
+    lost: int
+    repeated: int
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def answers(
+        self, source: Path, column: str, first: int, rows: int | None
+    ) -> tuple[str, Iterator[list[Answer]]]: ...
+
+
 def rewrite_file(
     source: Path,
     output: Path,
     column: str,
-    workers: Workers,
+    workers: Workers | Elsewhere,
     *,
     settings: Mapping[str, Any] | None = None,
     neutralise_formulas: bool = False,
@@ -165,16 +188,24 @@ def rewrite_file(
         _refuse_half_written(output, journal, fresh)
         with workers:
             # They load while we read again what is done.
-            stream, known = columns.seen(read_rows(source)), _Known()
+            stream, known = columns.seen(read_rows(source)), Known()
             _skip(stream, column, journal, known, told, look.rows)
-            journal.begin(head | {"rewriter": workers.name})
-            report = FileReport(source.name, output.name, workers.name, resumed=journal.rows)
+            since: float | None = None
+            if isinstance(workers, Workers):
+                name, found = workers.name, answers_here(workers, stream, column, known)
+            else:
+                since = time.monotonic()
+                name, found = workers.answers(source, column, journal.rows, look.rows)
+                found = _beside(found, stream)
+            journal.begin(head | {"rewriter": name}, since=since)
+            report = FileReport(source.name, output.name, name, resumed=journal.rows)
             told("rewriting", journal.rows, look.rows)
-            for chunk, answers in workers.map(_chunks(stream, column, known), _texts):
-                chunk.take(answers)
-                journal.append(chunk.answers)
+            for answers in found:
+                journal.append(answers)
                 told("rewriting", journal.rows, look.rows)
             report.repeated, report.lost = known.hits, workers.lost
+            if not isinstance(workers, Workers):
+                report.repeated += workers.repeated
         _require_unchanged(source, look, stamp)
         with open_writer(
             output,
@@ -356,7 +387,24 @@ def _texts(chunk: _Chunk) -> list[Any]:
     return chunk.texts
 
 
-class _Known:
+def answers_here(
+    workers: Workers, rows: Iterable[Row], column: str, known: Known
+) -> Iterator[list[Answer]]:
+    """Answers to rows, chunk by chunk, in order."""
+    for chunk, answers in workers.map(_chunks(rows, column, known), _texts):
+        chunk.take(answers)
+        yield chunk.answers
+
+
+def _beside(found: Iterable[list[Answer]], rows: Iterator[Row]) -> Iterator[list[Answer]]:
+    """The same answers; the rows they are for are passed over, as they say what the columns are."""
+    for answers in found:
+        for _ in islice(rows, len(answers)):
+            pass
+        yield answers
+
+
+class Known:
     """Answers by text. Beyond a bound of memory those that nobody asked for longest are forgotten.
 
     Which are known depends on the rows before alone, not on who was quicker or whether a run was
@@ -384,7 +432,7 @@ class _Known:
         return place, False
 
 
-def _chunks(rows: Iterable[Row], column: str, known: _Known) -> Iterator[_Chunk]:
+def _chunks(rows: Iterable[Row], column: str, known: Known) -> Iterator[_Chunk]:
     chunk, chars = _Chunk(), 0
     for row in rows:
         text = row.values.get(column)
@@ -408,7 +456,7 @@ def _skip(
     rows: Iterator[Row],
     column: str,
     journal: Journal,
-    known: _Known,
+    known: Known,
     told: Told,
     total: int | None,
 ) -> None:

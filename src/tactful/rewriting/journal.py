@@ -59,7 +59,8 @@ class Journal:
         journal.remove()                     # when the output is written
     """
 
-    def __init__(self, output: Path, *, fresh: bool = False) -> None:
+    def __init__(self, output: Path, *, fresh: bool = False, of: str = "row") -> None:
+        self._of = of
         self.path = journal_of(output)
         self._output = output
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
@@ -103,6 +104,11 @@ class Journal:
             self.sync()
         self._let_go()
 
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """Of what run it is; empty when nothing is done."""
+        return self._head or {}
+
     def agree(self, head: Mapping[str, Any]) -> None:
         """Raises DataError when the journal is of a run with another value for a key of `head`."""
         if self._head is None:
@@ -119,9 +125,12 @@ class Journal:
                 "away what is done and start over"
             )
 
-    def begin(self, head: Mapping[str, Any]) -> None:
-        """Write down of what run the rows to come are; of a run that goes on, make sure."""
-        self._appended = time.monotonic()
+    def begin(self, head: Mapping[str, Any], *, since: float | None = None) -> None:
+        """Write down of what run the rows to come are; of a run that goes on, make sure.
+
+        The first of them have been worked on `since` then (by the monotonic clock), or from now on.
+        """
+        self._appended = time.monotonic() if since is None else since
         if self._head is not None:
             self.agree(head)
             return
@@ -169,7 +178,7 @@ class Journal:
 
     @property
     def _progress(self) -> str:
-        return f"{self.rows:,} {'row is' if self.rows == 1 else 'rows are'} done"
+        return f"{self.rows:,} {self._of}{' is' if self.rows == 1 else 's are'} done"
 
     def _open(self) -> None:
         end = self._read() if self.path.exists() else 0

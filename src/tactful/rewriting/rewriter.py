@@ -18,25 +18,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
 from tactful.config import Config
+from tactful.errors import UnreachableError
 from tactful.models import shipped
-from tactful.prompts import trained
 from tactful.records import Policy, Response, Rewrite, Status
-from tactful.rewriting.candidates import (
-    CandidateSource,
-    Copy,
-    Deletion,
-    PromptedModel,
-    strike,
-)
+from tactful.rewriting.candidates import CandidateSource, strike
 from tactful.rewriting.gates import text_gates, words
 from tactful.rewriting.language import why_not_english
+from tactful.rewriting.methods import Method, sources_of
 from tactful.rewriting.protect import peel
-from tactful.rewriting.replace import Replacement
+from tactful.rewriting.refine import OwnValue
 from tactful.rewriting.rerank import rank
 from tactful.rollouts.base import Backend, Sampling
 from tactful.scorers.base import Scorer
@@ -50,11 +45,6 @@ MASK = "[removed]"
 _FULL_LENGTH = 6
 # Sentences whose candidates are judged together.
 _GROUP = 16
-
-Method = Literal["model", "replace", "prompt", "delete", "copy"]
-"""Where candidates come from: the trained model and the table of replacements, or the table alone.
-The last three are baselines to measure the others against."""
-METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class RewriteConfig(Config):
@@ -137,7 +127,7 @@ class Rewriter:
         config: RewriteConfig | None = None,
         method: Method = "model",
         adapter: Path | None = None,
-        engine: str | None = None,
+        engine: str = "torch",
         purpose: Literal["alone", "batch"] = "batch",
     ) -> Rewriter:
         """The default rewriter, from weights that are on this machine; downloads nothing.
@@ -145,43 +135,35 @@ class Rewriter:
         `adapter` is a folder that `tactful train` left, in place of the one that is shipped; another
         `model` is asked as it is, as `tactful export` merges it. `engine` is what writes, as
         `tactful.engines.load_engine` knows them (torch, gguf, ct2, openai, auto), chosen by `auto`
-        for one text at a time (`alone`) or for many (`batch`); without it, torch with the adapter
-        beside the model.
+        for one text at a time (`alone`) or for many (`batch`).
         Raises ModelsMissingError, which says how to get them, when they are not.
         """
         # Imported here: these bring torch, which `import tactful` must not.
         from tactful.engines import load_engine
-        from tactful.rollouts.local import LocalBackend
         from tactful.scorers.similarity import MiniLMSimilarity
         from tactful.scorers.taste import Taste
         from tactful.screeners.linear import LinearScreener
 
         screener = screener or LinearScreener.load()
         config = config or RewriteConfig()
+        similarity, fluency = MiniLMSimilarity.load(), Taste.load()
 
-        def written() -> CandidateSource:
-            ours = shipped("rewriter") if model == "base" else None
-            backend: Backend
-            if engine is None:
-                backend = LocalBackend.load(str(model), adapter=adapter or ours)
-            else:
-                backend = load_engine(engine, str(model), adapter=adapter or ours, purpose=purpose)
-            sampling = Sampling(config.samples, config.temperature, config.top_p)
-            return PromptedModel(backend, prompt=trained, sampling=sampling)
+        def write(ours: bool) -> Backend:
+            beside = (adapter or _shipped_for(model)) if ours else None
+            return load_engine(engine, str(model), adapter=beside, purpose=purpose)
 
-        sources: list[CandidateSource]
-        match method:
-            case "model":
-                sources = [written(), Replacement(screener), Deletion(screener)]
-            case "replace":
-                sources = [Replacement(screener), Deletion(screener)]
-            case "prompt":
-                sources = [PromptedModel(LocalBackend.load(str(model)))]
-            case "delete":
-                sources = [Deletion(screener)]
-            case "copy":
-                sources = [Copy()]
-        return cls(screener, MiniLMSimilarity.load(), sources, config, fluency=Taste.load())
+        value = OwnValue(
+            screener,
+            similarity,
+            fluency,
+            meaning=config.meaning,
+            fluent=config.fluency,
+            shortest=config.shortest,
+            longest=config.longest,
+        )
+        sampling = Sampling(config.samples, config.temperature, config.top_p)
+        sources = sources_of(method, screener, value, sampling, write)
+        return cls(screener, similarity, sources, config, fluency=fluency)
 
     @property
     def name(self) -> str:
@@ -285,6 +267,9 @@ class Rewriter:
             try:
                 proposed = source.propose([piece.core for piece in open_pieces])
                 answered = self._respond(open_pieces, proposed)
+            except UnreachableError:
+                # It would leave every text that follows, too.
+                raise
             except Exception as error:
                 for piece in open_pieces:
                     piece.failure = f"{source.name} failed: {type(error).__name__}: {error}"
@@ -439,6 +424,11 @@ class Rewriter:
         # Even masked, links and mentions around it may be what is toxic.
         after = self.screener.toxicity([text])[0]
         return text if after < act and after <= job.score else MASK
+
+
+def _shipped_for(model: str | Path) -> Path | None:
+    """Our adapter is of the embedded base and of no other model."""
+    return shipped("rewriter") if model == "base" else None
 
 
 class _Job:

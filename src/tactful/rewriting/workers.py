@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from tactful import errors
-from tactful.errors import TactfulError
+from tactful.errors import TactfulError, UnreachableError
 from tactful.records import Rewrite
 from tactful.rewriting.batch import as_columns
 from tactful.rewriting.journal import Answer
@@ -170,7 +170,7 @@ class Workers:
         except (EOFError, OSError, pickle.UnpicklingError):
             return worker.ending()
         if kind == "refused":
-            raise _raised_again(*content)
+            raise raised_again(*content)
         if kind == "ready":
             worker.ready, worker.deadline = True, float("inf")
             self._name = self._name or content
@@ -338,7 +338,13 @@ def _work(pipe: Connection, load: Callable[[], Engine], force: bool) -> None:
             pipe.send(("refused", (type(error).__name__, str(error))))
             return
         while True:
-            pipe.send(("done", _answers(engine, pipe.recv(), force)))
+            asked = pipe.recv()
+            try:
+                answers = _answers(engine, asked, force)
+            except UnreachableError as error:
+                pipe.send(("refused", (type(error).__name__, str(error))))
+                return
+            pipe.send(("done", answers))
     except (EOFError, OSError):
         # Nobody listens any more.
         return
@@ -358,11 +364,16 @@ def _end_with_parent() -> None:
 
 
 def _answers(engine: Engine, texts: Sequence[Any], force: bool) -> list[Answer]:
-    """What the engine says to every text; where it raises, the texts are tried one by one."""
+    """What the engine says to every text; where it raises, the texts are tried one by one.
+
+    An engine whose server is gone would say so to every one of them: that ends the run instead.
+    """
     try:
         results = engine.rewrite_many(texts, force=force)
         if len(results) != len(texts):
             raise ValueError(f"{len(results)} answers to {len(texts)} texts")
+    except UnreachableError:
+        raise
     except Exception as error:
         if len(texts) > 1:
             return [answer for text in texts for answer in _answers(engine, [text], force)]
@@ -383,7 +394,8 @@ def _given_up(text: Any, reason: str) -> Answer:
     return answer_of(Rewrite(str(text), "", "error", reason=reason), text)
 
 
-def _raised_again(name: str, message: str) -> TactfulError:
+def raised_again(name: str, message: str) -> TactfulError:
+    """An error that another process told by its class and its words."""
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, TactfulError):
         error = kind.__new__(kind)

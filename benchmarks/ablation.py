@@ -1,0 +1,176 @@
+"""What each part of the rewriter buys: base, warm starts, the games, and the choice among samples.
+
+    python benchmarks/ablation.py --data CORPUS --warm runs/warm/adapter --second runs/second/adapter \\
+        --paper runs/game/sro-paper-0/adapter -o docs/results/ablation.json
+
+The same texts of fold 9 (ParaDetox, act gate off) to every part, the dev judge, intervals by
+bootstrap over sentences; the differences are to the part named beside them, paired. What is sampled
+and ranked is also timed, a text at a time. Rewrites are kept in --work, so a run that was stopped goes
+on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tactful.corpora.piles import Pile, read_piles
+from tactful.evaluation.base import Scores
+from tactful.evaluation.judges import load_judge
+from tactful.evaluation.metrics import bootstrap_interval, paired_bootstrap
+from tactful.models import shipped
+from tactful.pipeline import Piles, answer, texts_of
+from tactful.prompts import few_shot
+from tactful.rewriting.idioms import Idioms, PastIdioms
+from tactful.rewriting.methods import Method
+from tactful.rewriting.rewriter import RewriteConfig, Rewriter
+from tactful.rollouts.base import Request, Sampling
+from tactful.rollouts.local import LocalBackend
+from tactful.training.policy import Policy
+
+PARTS = ("style", "meaning", "fluency", "joint")
+ALONE = 20
+"""Texts that are timed one by one."""
+
+Written = tuple[list[str], float | None]
+"""Rewrites, and the seconds that the median text took by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A system, and the one it is compared with."""
+
+    name: str
+    write: Callable[[Sequence[str]], Written]
+    against: str = ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--warm", type=Path, required=True, help="adapter of the first warm start")
+    parser.add_argument("--second", type=Path, required=True, help="adapter of the second one")
+    parser.add_argument("--paper", type=Path, required=True, help="the paper's game from there")
+    parser.add_argument(
+        "--ours", type=Path, default=shipped("rewriter"), help="our game from there"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    ours = given.ours
+    rows = [
+        Row("base model, few-shot", _prompted),
+        Row("idioms and the table of replacements", _product(None, method="replace")),
+        Row("first warm start, greedy", _greedy(given.warm), "base model, few-shot"),
+        Row("second warm start, greedy", _greedy(given.second), "first warm start, greedy"),
+        Row("+ the paper's game, greedy", _greedy(given.paper), "second warm start, greedy"),
+        Row("+ our game, greedy", _greedy(ours), "second warm start, greedy"),
+        Row(
+            "second warm start, best of 8",
+            _product(given.second, idioms=False),
+            "second warm start, greedy",
+        ),
+        Row("+ our game, best of 8", _product(ours, idioms=False), "second warm start, best of 8"),
+        Row("+ idioms first (ships)", _product(ours), "+ our game, best of 8"),
+        Row("the same, best of 2", _product(ours, samples=2), "+ idioms first (ships)"),
+        Row("the same, best of 24", _product(ours, samples=24), "+ idioms first (ships)"),
+    ]
+    pile = Pile(file="toxic.jsonl", toxic=True)
+    piles = Piles(dir=given.data, toxic=(pile,), folds=(0,), dev_folds=(9,))
+    texts = texts_of(read_piles(given.data, piles.toxic), piles, (9,), ("paradetox",))
+    texts = texts[:: max(1, len(texts) // given.rows)][: given.rows]
+    judge, console = load_judge("dev"), Console()
+    scores: dict[str, Scores] = {}
+    systems: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        rewrites, seconds = _kept(given.work / f"{len(systems)}.json", row, texts)
+        found = scores[row.name] = judge.score(texts, rewrites)
+        systems[row.name] = {
+            "scores": {p: asdict(bootstrap_interval(getattr(found, p))) for p in PARTS},
+            "against": row.against,
+            "gain": asdict(paired_bootstrap(found.joint, scores[row.against].joint))
+            if row.against
+            else None,
+            "median_seconds_alone": seconds,
+        }
+        console.print(f"{row.name}: J {found.joint.mean():.3f}")
+    _print(console, systems)
+    if given.output:
+        told = {"judge": judge.name, "rows": len(texts), "systems": systems}
+        given.output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _kept(path: Path, row: Row, texts: Sequence[str]) -> Written:
+    """What was written before for the same texts by a system of this name, or is now."""
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
+        if kept["system"] == row.name and kept["texts"] == list(texts):
+            return kept["rewrites"], kept["seconds"]
+    rewrites, seconds = row.write(texts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {"system": row.name, "texts": list(texts), "rewrites": rewrites, "seconds": seconds}
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    return rewrites, seconds
+
+
+def _prompted(texts: Sequence[str]) -> Written:
+    backend = LocalBackend.load()
+    asked = [Request(few_shot(text), len(text) // 2 + 8, 0) for text in texts]
+    answers = backend.generate(asked, Sampling(num=1, temperature=0.0))
+    return [" ".join(answer[0].text.split()) for answer in answers], None
+
+
+def _greedy(adapter: Path) -> Callable[[Sequence[str]], Written]:
+    return lambda texts: (answer(Policy.load(adapter=adapter), texts), None)
+
+
+def _product(
+    adapter: Path | None, *, method: Method = "model", samples: int = 8, idioms: bool = True
+) -> Callable[[Sequence[str]], Written]:
+    def write(texts: Sequence[str]) -> Written:
+        config = RewriteConfig(samples=samples)
+        rewriter = Rewriter.load(adapter=adapter, config=config, method=method)
+        if not idioms:
+            model = next(one.model for one in rewriter.sources if isinstance(one, PastIdioms))
+            others = [s for s in rewriter.sources if not isinstance(s, (Idioms, PastIdioms))]
+            rewriter.sources = [model, *others]
+        rewrites = [r.text for r in rewriter.rewrite_many(texts, force=True)]
+        took = []
+        for text in texts[:ALONE]:
+            began = time.perf_counter()
+            rewriter.rewrite(text, force=True)
+            took.append(time.perf_counter() - began)
+        return rewrites, statistics.median(took)
+
+    return write
+
+
+def _print(console: Console, systems: dict[str, dict[str, Any]]) -> None:
+    table = Table("system", "STA", "SIM", "FL", "J [95 %]", "gain [95 %]", "against", "s, alone")
+    for name, row in systems.items():
+        scores: dict[str, dict[str, float]] = row["scores"]
+        joint, gain = scores["joint"], row["gain"]
+        seconds = row["median_seconds_alone"]
+        table.add_row(
+            name,
+            *(f"{scores[part]['mean']:.3f}" for part in PARTS[:3]),
+            f"{joint['mean']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]",
+            f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else "",
+            str(row["against"]),
+            f"{seconds:.2f}" if seconds else "",
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
