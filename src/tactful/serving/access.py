@@ -11,6 +11,7 @@ from tactful.serving.keys import Key, given_key
 from tactful.serving.problems import Problem, render
 from tactful.serving.service import Service
 from tactful.serving.settings import is_loopback
+from tactful.serving.static import PATHS
 
 OPEN = frozenset({"/livez", "/readyz"})
 """The routes that need no key and are answered to the last."""
@@ -70,7 +71,9 @@ class Door:
         if not service.keys:
             _refuse_other_hosts(headers)
         key = service.keys.find(given_key(headers, path, scope["query_string"]))
-        if service.keys and key is None:
+        if path in PATHS:
+            key = None  # nothing in these is worth a key, nor is looking at them counted
+        elif service.keys and key is None:
             basic = b"text/html" in headers.get(b"accept", b"")
             challenge = 'Basic realm="tactful: your key as password"' if basic else "Bearer"
             raise Problem(

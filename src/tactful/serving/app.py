@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 
 from tactful import __version__
-from tactful.serving import openai, perspective
+from tactful.serving import openai, perspective, static
 from tactful.serving.access import Door
 from tactful.serving.body import BodyLimit, json_only
 from tactful.serving.engine import Task
@@ -22,8 +22,10 @@ from tactful.serving.metrics import CONTENT_TYPE
 from tactful.serving.pages import api_page
 from tactful.serving.problems import Problem, render
 from tactful.serving.schemas import (
+    Decision,
     FaultResponse,
     Health,
+    Kept,
     RewriteRequest,
     RewriteResponse,
     RewriteResult,
@@ -36,7 +38,8 @@ from tactful.serving.service import Service
 
 _ABOUT = (
     "Rewrites texts that insult, and says how toxic texts are. Where keys are configured, every "
-    "route but /livez and /readyz needs one, as `Authorization: Bearer KEY`. Texts are never stored."
+    "route but /livez and /readyz needs one, as `Authorization: Bearer KEY`. Texts are never stored; "
+    "what people decide is, where the operator has asked for it."
 )
 _TOLD = 5
 """Faults of a request that are told; the others are likely alike."""
@@ -72,6 +75,7 @@ def create_app(service: Service) -> FastAPI:
     bearer = Security(HTTPBearer(auto_error=False, description="A key of this server."))
     in_query = Security(APIKeyQuery(name="key", auto_error=False, scheme_name="Perspective's key"))
     _add_own_routes(app, service, bearer)
+    app.include_router(static.routes(service))
     app.include_router(openai.routes(service), dependencies=[bearer, Depends(json_only)])
     app.include_router(perspective.routes(service), dependencies=[bearer, in_query])
     _add_handlers(app, service)
@@ -124,6 +128,13 @@ def _add_own_routes(app: FastAPI, service: Service, bearer: Any) -> None:
             results=[ScoreResult.of(score) for score in scores],
         )
 
+    @app.post("/v1/decisions", summary="Keep what a person decided", **own)
+    async def decide(request: Request, decision: Decision) -> Kept:
+        """For the playground. 404 unless the operator keeps decisions (`--decisions FILE`)."""
+        key = request.scope["state"].get("key")
+        await service.keep(decision, key.name if key else None)
+        return Kept(kept=True)
+
     @app.get("/livez", summary="Is the server alive?", **about)
     async def livez() -> Health:
         """200 as long as it answers at all."""
@@ -171,7 +182,7 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
         faults = error.errors()
         told = "; ".join(map(_tell, faults[:_TOLD]))
         # OpenAI's and Perspective's services answer 400 to what they cannot read.
-        ours = request.url.path in ("/v1/rewrite", "/v1/score")
+        ours = request.url.path in ("/v1/rewrite", "/v1/score", "/v1/decisions")
         return answer(request, Problem(422 if ours else 400, "invalid_request", told))
 
     @app.exception_handler(HTTPException)
@@ -209,4 +220,4 @@ _NAMES = frozenset(
     for field, info in model.model_fields.items()
     for name in (field, info.alias)
     if name
-) | {"text", "force"}
+) | {"text", "force", *Decision.model_fields}

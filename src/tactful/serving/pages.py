@@ -19,14 +19,16 @@ _STYLE = (
 )
 
 
-def strict_headers(style: str = "") -> dict[str, str]:
-    """Headers for a page; `style` is the one inline style sheet it may have."""
+def strict_headers(style: str = "", *, frames: bool = False) -> dict[str, str]:
+    """Headers for a page; `style` is the one inline style sheet it may have, `frames` lets it frame
+    other pages of this server."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     inline = f" 'sha256-{digest}'" if style else ""
+    framed = "frame-src 'self'; " if frames else ""
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; script-src 'self'; style-src 'self'{inline}; img-src 'self'; "
-            "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+            f"font-src 'self'; connect-src 'self'; {framed}base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'"
         ),
         "X-Content-Type-Options": "nosniff",

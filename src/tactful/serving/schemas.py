@@ -5,9 +5,9 @@ Every field has a type and every list a length: what a fuzzer cannot send, nobod
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tactful.records import Rewrite, Status
 from tactful.screeners.threats import ThreatKind
@@ -45,6 +45,28 @@ class ScoreRequest(Strict):
     text: (
         ScoredText | Annotated[list[ScoredText], Field(min_length=1, max_length=MAX_SCORED_TEXTS)]
     ) = Field(examples=["what kind of moron parks across 2 spaces?"])
+
+
+class Decision(Strict):
+    """What a person made of a rewrite. One who only turns it down names nothing better."""
+
+    text: RewrittenText = Field(min_length=1)
+    decision: Literal["accepted", "edited", "rejected"]
+    chosen: RewrittenText | None = Field(
+        default=None, description="What the person would post; null when rejected."
+    )
+    rejected: RewrittenText = Field(
+        min_length=1, description="What it is better than: the rewrite, or the text itself."
+    )
+    model: Annotated[str, Field(max_length=2_000)] = ""
+
+    @model_validator(mode="after")
+    def _prefers_something(self) -> Self:
+        if (self.chosen is None) != (self.decision == "rejected"):
+            raise ValueError("whoever rejects chooses nothing, the others choose something")
+        if self.chosen is not None and self.chosen.strip() in ("", self.rejected.strip()):
+            raise ValueError("chosen is empty or what was rejected")
+        return self
 
 
 class SpanOut(BaseModel):
@@ -124,6 +146,12 @@ class ScoreResponse(BaseModel):
     model: str
     act: float = Field(description="From here on a text counts as toxic.")
     results: list[ScoreResult]
+
+
+class Kept(BaseModel):
+    """A decision is on the disk."""
+
+    kept: bool
 
 
 class Fault(BaseModel):

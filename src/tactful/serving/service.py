@@ -17,10 +17,12 @@ from starlette.requests import Request
 from tactful.records import Rewrite
 from tactful.screeners.base import Screener
 from tactful.serving.batcher import Batcher, QueueFullError, Timing
+from tactful.serving.decisions import Decisions
 from tactful.serving.engine import Engine, EngineDownError, Task
 from tactful.serving.keys import Keys
 from tactful.serving.metrics import Metrics
 from tactful.serving.problems import Problem
+from tactful.serving.schemas import Decision
 from tactful.serving.scoring import Question, Score, score
 from tactful.serving.settings import BATCH_CHARS, ServeConfig
 
@@ -35,10 +37,17 @@ R = TypeVar("R")
 class Service:
     """Everything behind the routes. `start` inside an event loop, `stop` when the last is answered."""
 
-    def __init__(self, config: ServeConfig, screener: Screener, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        screener: Screener,
+        keys: Keys | None = None,
+        decisions: Decisions | None = None,
+    ) -> None:
         self.config = config
         self.screener = screener
         self.keys = keys or Keys()
+        self.decisions = decisions
         self.metrics = Metrics()
         self.draining = False
         self.in_hand = 0
@@ -109,6 +118,20 @@ class Service:
         return [result for (result, _), _ in found], _server_timing(
             [(worked, timing) for (_, worked), timing in found]
         )
+
+    async def keep(self, decision: Decision, key: str | None) -> None:
+        """Write down what a person decided, or a Problem."""
+        if self.decisions is None:
+            raise Problem(
+                404, "no_decisions", "this server keeps no decisions; start it with --decisions"
+            )
+        try:
+            # Not in the thread that scores: a slow disk is no reason to make others wait.
+            await asyncio.to_thread(self.decisions.keep, decision, key)
+        except OSError as error:
+            raise Problem(
+                503, "not_kept", f"the decision was not kept: {error.strerror or error}"
+            ) from error
 
     async def _submit(self, lane: Batcher[Any, R], items: Sequence[Any]) -> list[tuple[R, Timing]]:
         try:

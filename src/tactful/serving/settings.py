@@ -66,6 +66,8 @@ class ServeConfig(Config):
     """Requests in hand at a time, of whatever kind; more are refused before their body is read."""
     linger: Annotated[float, Field(ge=0)] = 1.0
     """Seconds in which a server that was told to stop still says that it is not ready."""
+    decisions: Path | None = None
+    """Where what people decide in the playground is kept; left out, it is nowhere."""
     engine: EngineConfig = EngineConfig()
 
 
