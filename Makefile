@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install format check test test-all bench bench-training bench-files reliability-files reliability-training bench-server reliability-server injection openapi results build clean
+.PHONY: help demo install format check test test-all bench bench-training bench-files reliability-files reliability-ray scale reliability-training bench-server reliability-server injection openapi docs notebook results compare build clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,10 +38,10 @@ check: $(READY) ## lint, types, import rules; writes nothing
 	$(BIN)/lint-imports
 
 test: $(READY) ## the tests, offline
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-all: $(READY) ## also the slow tests and those that need fetched models
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto -m "slow or not slow"
 
 bench: $(READY) ## measure speed; prints tables
 	$(BIN)/python benchmarks/screener_speed.py
@@ -55,6 +55,12 @@ bench-files: $(READY) ## measure files: throughput, memory; ARGS="-o FILE", --qu
 
 reliability-files: $(READY) ## kill runs over files, 50 times in each format; ARGS="-o FILE", --kills 10
 	$(BIN)/python benchmarks/files_reliability.py $(ARGS)
+
+reliability-ray: $(READY) ## kill workers of a Ray cluster, and what leads them; ARGS="-o FILE", --kills 1
+	$(BIN)/python benchmarks/files_ray.py $(ARGS)
+
+scale: $(READY) ## measure what a billion texts cost; ARGS="-o FILE", --core-hour 0.04
+	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 reliability-training: $(READY) ## kill training runs and tear checkpoints; ARGS="-o FILE", --kills 2 --tears 4
 	$(BIN)/python benchmarks/training_reliability.py $(ARGS)
@@ -71,9 +77,21 @@ injection: $(READY) ## is text obeyed that looks like an instruction? ARGS="-o F
 openapi: $(READY) ## write docs/openapi.json anew, when a change of the API is meant
 	$(BIN)/tactful serve --openapi > docs/openapi.json
 
+docs: $(READY) ## the documentation as a site, in build/site; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebook: $(READY) ## execute the notebook anew and keep what it prints
+	$(BIN)/python .ci/notebook.py --write docs/notebooks/walkthrough.ipynb
+
 results: $(READY) ## the README's results tables: DATA=folder [JUDGE=final] [SUPERVISED=adapter]
 	$(BIN)/python benchmarks/tables.py --judge $(JUDGE) $(if $(SUPERVISED),--supervised "$(SUPERVISED)") \
 		--data "$(or $(DATA),$(error say where the test files are: make results DATA=path/to/data))"
+
+compare: $(READY) ## methods side by side, hours: DATA=folder WARM=adapter [JOBS=2] [ARGS="--full"]
+	OMP_NUM_THREADS=1 $(BIN)/tactful compare recipes/compare/*.yaml --jobs $(or $(JOBS),1) -o runs/compare $(ARGS) \
+		--data "$(or $(DATA),$(error say where the corpus is: make compare DATA=path/to/data WARM=path/to/adapter))" \
+		--warm "$(or $(WARM),$(error say what to start from: make compare DATA=path/to/data WARM=path/to/adapter))"
+	cp runs/compare/compare.json runs/compare/compare.md runs/compare/compare.html docs/results/
 
 build: $(READY) ## make a wheel in dist/
 	$(BIN)/python -m build

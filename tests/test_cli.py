@@ -189,7 +189,7 @@ class TestRewrite:
         (["rewrite", "--colour", "x"], 2, "--colour"),
         (["rewrit"], 2, "rewrit"),
         (["rewrite", "--policy", "shout", "x"], 2, "keep, mask, block"),
-        (["rewrite", "--method", "magic", "x"], 2, "model, replace, prompt, delete, copy"),
+        (["rewrite", "--method", "magic", "x"], 2, "model, replace, best-of-n, refine, "),
         (["rewrite", "nowhere.csv"], 1, "nowhere.csv"),
         (["rewrite", "a.csv", "b.csv"], 2, "one file at a time"),
         (["score", "--column", "x", "hello"], 2, "--column goes with a file"),

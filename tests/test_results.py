@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tactful.evaluation.bias import render_bias
 from tactful.evaluation.judge_check import render_judge_check
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -32,3 +33,11 @@ def test_checks_are_of_the_judges_that_ship(path: Path) -> None:
     package = RESULTS.parent.parent / "src" / "tactful" / "assets" / "judges"
     settings = json.loads((package / name / "judge.json").read_text(encoding="utf-8"))
     assert figures["judge"].startswith(f"{name}@{settings['digest']}|")
+
+
+def test_the_page_of_judge_bias_is_of_its_figures() -> None:
+    """And both are of the dev judge that ships."""
+    found = json.loads((RESULTS / "judge_bias.json").read_text(encoding="utf-8"))
+    assert (RESULTS / "judge_bias.md").read_text(encoding="utf-8") == render_bias(found)
+    checked = json.loads((RESULTS / "judge.dev.json").read_text(encoding="utf-8"))
+    assert found["judge"] == checked["judge"]

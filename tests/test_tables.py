@@ -259,6 +259,40 @@ def test_a_table_may_grow_but_no_system_is_lost(place: Path) -> None:
     assert path.read_text() == before
 
 
+def test_optional_systems_are_asked_by_name_and_then_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in no run that does not name them, but a table that has them does not lose them."""
+    monkeypatch.setattr(
+        tables,
+        "OPTIONAL",
+        {"lower": lambda: System("lower", "1", lambda ts: [t.lower() for t in ts])},
+    )
+    path = place / "results" / "paradetox.dev.json"
+
+    def systems() -> list[str]:
+        return [system["name"] for system in json.loads(path.read_text())["systems"]]
+
+    _run(place, "--tables", "paradetox")
+    assert systems() == ["human", "copy", "upper"]
+    _run(place, "--tables", "paradetox", "--systems", "human,copy,upper,lower")
+    assert systems() == ["human", "copy", "upper", "lower"]
+    _run(place, "--tables", "paradetox")
+    assert systems() == ["human", "copy", "upper", "lower"]
+
+
+def test_an_edited_model_is_asked_as_the_few_shot_baseline(tmp_path: Path) -> None:
+    """The same prompt and one greedy answer; its version names the weights."""
+    from tests.tiny import tiny_causal_lm
+
+    system = tables.load_system(
+        "model-surgery", {"model-surgery": tiny_causal_lm(tmp_path / "cut")}
+    )
+    asked = tables._prompted("few-shot", PromptedModel(CannedBackend({}))).version
+    assert system.version.startswith("cut@")
+    assert system.version.split("|")[0].split("@")[-1] == asked.split("|")[0].split("@")[-1]
+
+
 def test_write_alone_needs_no_judge(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rewrites can be made before there is a judge."""
     monkeypatch.delattr(tables, "load_judge")
@@ -307,6 +341,7 @@ def test_bad_data_is_one_message_and_exit_1(spoil: Any, message: str, place: Pat
         ([], "--data FOLDER is missing"),
         (["--data", "x", "--systems", "upper,few"], "'few' is none of human"),
         (["--data", "x", "--systems", "supervised"], "needs --supervised"),
+        (["--data", "x", "--systems", "model-surgery"], "needs --edited"),
         (["--data", "x", "--limit", "0"], "at least 1; got '0'"),
         (["--data", "x", "--limit", "some"], "at least 1; got 'some'"),
         (["--data", "x", "--judge", "me"], "--judge"),

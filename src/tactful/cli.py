@@ -45,6 +45,8 @@ screener_app = typer.Typer(help="Fit and evaluate the screener.", no_args_is_hel
 app.add_typer(screener_app, name="screener")
 judge_app = typer.Typer(help="Teach and check the judges of evaluation.", no_args_is_help=True)
 app.add_typer(judge_app, name="judge")
+study_app = typer.Typer(help="Measure what the method bears.", no_args_is_help=True)
+app.add_typer(study_app, name="study")
 
 T = TypeVar("T")
 
@@ -91,15 +93,21 @@ def rewrite(
     ] = "base",
     method: Annotated[
         str,
-        typer.Option(help="model, replace (a table alone), or a baseline: prompt, delete, copy."),
+        typer.Option(
+            help="model, or replace (a table alone); by the bare model, untrained: best-of-n, refine, "
+            "contrastive, mask-and-refill, prompt; or delete, copy."
+        ),
     ] = "model",
     adapter: Annotated[
         Path | None, typer.Option(help="A folder that tactful train left, in place of ours.")
     ] = None,
     engine: Annotated[
-        str | None,
+        str,
         typer.Option(help="What writes: torch, gguf, ct2, openai (a server), or auto."),
-    ] = None,
+    ] = "torch",
+    samples: Annotated[
+        int, typer.Option(min=1, help="Answers a model is asked for, where the best is chosen.")
+    ] = 8,
     output: Output = None,
     column: Column = None,
     screener: ScreenerPath = None,
@@ -124,23 +132,26 @@ def rewrite(
         Path | None,
         typer.Option("--report", help="A page with plots on what became of a file (.html)."),
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="Work on the Ray cluster at RAY_ADDRESS; takes folders, too."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rewrite texts that insult; leave the others as they are, byte for byte.
 
     A file with --output may be stopped or killed: the same command again goes on.
     """
+    from tactful.engines import ENGINES
     from tactful.records import POLICIES
     from tactful.rewriting.batch import ADDED, summary
-    from tactful.rewriting.rewriter import METHODS
+    from tactful.rewriting.methods import METHODS
 
     _one_of(policy, POLICIES, "--policy")
     _one_of(method, METHODS, "--method")
-    if engine is not None:
-        from tactful.engines import ENGINES
-
-        _one_of(engine, ENGINES, "--engine")
-    source = _source(inputs, column)
+    _one_of(engine, ENGINES, "--engine")
+    source = _folder_source(inputs, column) if ray else None
+    source = source or _source(inputs, column)
     if source.path is not None and output is not None:
         from tactful.cli_files import rewrite_to_file
 
@@ -148,25 +159,30 @@ def rewrite(
             source.path,
             output,
             source.column,
-            partial(_load_rewriter, model, policy, method, screener, adapter, engine),
-            settings={"policy": policy, "all": every, "tactful": __version__},
+            partial(
+                _load_rewriter, model, policy, method, screener, adapter, engine, samples=samples
+            ),
+            settings={"policy": policy, "all": every, "samples": samples, "tactful": __version__},
             workers=workers,
             timeout=timeout,
             force=every,
             neutralise_formulas=neutralise_formulas,
             fresh=fresh,
             report=report,
+            ray=ray,
         )
         if strict and counts["error"]:
             raise typer.Exit(3)
         return
-    if report is not None or fresh:
-        raise typer.BadParameter("--report and --fresh go with a file and --output")
+    if report is not None or fresh or ray:
+        raise typer.BadParameter("--report, --fresh and --ray go with a file and --output")
     _refuse_clash(source, ADDED, output)
     with _sink(output, [*source.columns, *ADDED], neutralise=neutralise_formulas) as write:
         # From a terminal or a pipe, texts come one at a time.
         purpose: Literal["alone", "batch"] = "batch" if source.path else "alone"
-        rewriter = _load_rewriter(model, policy, method, screener, adapter, engine, purpose)
+        rewriter = _load_rewriter(
+            model, policy, method, screener, adapter, engine, purpose, samples=samples
+        )
         if write is not None and _is_text_file(output):
             write = _only_text(write)
         counts = _rewrite_all(source, rewriter, write, every=every, as_json=as_json)
@@ -233,6 +249,16 @@ def prepare(
     check: Annotated[
         bool, typer.Option("--check", help="Only look: report every bad row, write nothing.")
     ] = False,
+    synthesize: Annotated[
+        Path | None,
+        typer.Option(
+            "--synthesize",
+            metavar="RECIPE",
+            help="Also let a model rewrite the toxic pile, and check what it wrote: silver pairs, by "
+            "a recipe such as recipes/synthesize.yaml. Run again, it resumes.",
+        ),
+    ] = None,
+    overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn your data into the two piles that training reads; find bad rows and leaks."""
@@ -242,6 +268,10 @@ def prepare(
         raise typer.BadParameter("give a labelled file, or --toxic and --neutral files")
     if output is None and not check:
         raise typer.BadParameter("give --output FOLDER, or --check to only look")
+    if synthesize is not None and (check or output is None):
+        raise typer.BadParameter("--synthesize writes, so it does not go with --check")
+    if overrides and synthesize is None:
+        raise typer.BadParameter("--set overrides the recipe of --synthesize; give both")
     report = run(
         inputs or [],
         output,
@@ -251,12 +281,29 @@ def prepare(
         neutral=neutral or [],
         check=check,
     )
+    found = None
+    if synthesize is not None and output is not None:
+        found = _synthesize(synthesize, overrides or [], output)
     if as_json:
-        _print_json(report.to_dict())
+        _print_json(report.to_dict() | ({} if found is None else {"silver": found}))
     else:
         _print(report.render())
+        for name, count in (found or {}).items():
+            _print(f"silver, {name}: {count:,}")
     if check and report.bad_rows:
         raise typer.Exit(1)
+
+
+def _synthesize(recipe: Path, overrides: Sequence[str], corpus: Path) -> dict[str, int]:
+    _quiet_libraries()
+    from tactful.config import load_recipe
+    from tactful.synthesis import FOLDER, SynthesisRecipe
+    from tactful.synthesis import synthesize as run
+
+    loaded = load_recipe(recipe, SynthesisRecipe, overrides)
+    found = run(loaded, corpus, progress=_counter("writing silver pairs"))
+    _say(f"wrote {corpus / FOLDER}")
+    return found
 
 
 @app.command()
@@ -340,7 +387,7 @@ def evaluate(
 ) -> None:
     """Judge rewrites by our judges or an official stack; write a report. Run again, it resumes.
 
-    NAME=:replace (or :prompt, :delete, :copy) lets one of our own rewriters write first.
+    NAME=:replace (or another --method of tactful rewrite) lets one of our own write first.
     """
     _quiet_libraries()
     from tactful.evaluation.checks import minded_by
@@ -367,7 +414,7 @@ def evaluate(
 
 def _own_rewriter(method: str) -> Callable[[Sequence[str]], list[str]]:
     """A rewriter of ours with the act gate off: a judge wants a rewrite of every text."""
-    from tactful.rewriting.rewriter import METHODS
+    from tactful.rewriting.methods import METHODS
 
     _one_of(method, METHODS, "NAME=:METHOD")
     rewriter = _load_rewriter("base", "mask", method, None)
@@ -441,6 +488,52 @@ def train(
 
 
 @app.command()
+def compare(
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(help="Recipes that differ in their method, as recipes/compare/*.yaml."),
+    ],
+    data: Annotated[Path, typer.Option(help="The folder of the corpus.")],
+    warm: Annotated[
+        Path, typer.Option(help="The adapter that all start from, or its run's folder.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for runs and results.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of the methods asked about most.")] = 3,
+    rows: Annotated[int, typer.Option(min=2, help="Dev texts that are judged.")] = 240,
+    full: Annotated[bool, typer.Option("--full", help="All seeds for all, all dev texts.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, a thread each.")] = 1,
+    noise: Annotated[
+        Path | None, typer.Option(help="A figure (.svg) of what noise does, to stand in the page.")
+    ] = None,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train methods from one warm start at one budget, and set them side by side. Resumes."""
+    from tactful.compare import COLUMNS, cells
+    from tactful.compare import compare as run
+
+    _quiet_libraries()
+    found = run(
+        recipes,
+        data,
+        warm,
+        output,
+        seeds=range(seeds),
+        rows=rows,
+        full=full,
+        jobs=jobs,
+        overrides=overrides or [],
+        noise=noise,
+        say=_say,
+    )
+    if as_json:
+        _print_json(found)
+    else:
+        _print_table(COLUMNS, [cells(row) for row in found["methods"]])
+    _say(f"wrote {output}")
+
+
+@app.command()
 def export(
     run: Annotated[
         Path,
@@ -498,6 +591,22 @@ def taste(
     loaded = load_recipe(recipe, TasteRecipe, overrides or [])
     found = teach_taste(loaded, output, say=_say, progress=_counter("teaching taste"))
     _finished(output, found, as_json)
+
+
+@app.command()
+def surgery(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/surgery.yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the model.")],
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bare model milder by an edit of its weights, without training: for --model."""
+    _quiet_libraries()
+    from tactful.config import load_recipe
+    from tactful.surgery import SurgeryRecipe, operate
+
+    loaded = load_recipe(recipe, SurgeryRecipe, overrides or [])
+    _finished(output, operate(loaded, output, say=_say, progress=_counter("looking")), as_json)
 
 
 @app.command("back-translate")
@@ -613,6 +722,43 @@ def judge_check(
         _print(render_judge_check(found))
 
 
+@judge_app.command("bias")
+def judge_bias(
+    recipe: Annotated[Path, typer.Argument(help="The recipe that names the rated rewrites.")],
+    judge: Annotated[
+        str, typer.Option(help="dev, final, or a folder that judge fit wrote.")
+    ] = "dev",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder for judge_bias.json and judge_bias.md."),
+    ] = None,
+    boot: Annotated[int, typer.Option(min=1, help="Resamples for the intervals.")] = 1000,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether a judge likes manners (length, courtesy, hedging, ...) better than people do."""
+    from tactful.config import load_recipe
+    from tactful.evaluation.bias import judge_bias as run
+    from tactful.evaluation.bias import render_bias, write_bias
+    from tactful.evaluation.judge_fit import JudgeRecipe, read_rated
+    from tactful.evaluation.judges import load_judge
+
+    _quiet_libraries()
+    loaded = load_recipe(recipe, JudgeRecipe, overrides or [])
+    # The other part is to be asked once, for agreement: what is found here may be acted upon.
+    rated = read_rated(loaded.dir / loaded.people, "tune", loaded.people_skip)
+    found = run(
+        rated, load_judge(judge, purpose="bias, part tune"), boot=boot, progress=_counter("judging")
+    )
+    if output is not None:
+        write_bias(found, output)
+        _say(f"wrote {output / 'judge_bias.md'}")
+    if as_json:
+        _print_json(found)
+    else:
+        _print(render_bias(found))
+
+
 @app.command()
 def serve(
     host: Annotated[
@@ -656,6 +802,10 @@ def serve(
     public_url: Annotated[
         str, typer.Option(help="How clients reach it, when it is behind a proxy.")
     ] = "",
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="Keep what people decide in the playground in this .jsonl file."),
+    ] = None,
     openapi: Annotated[
         bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")
     ] = False,
@@ -690,12 +840,54 @@ def serve(
             "batch": batch,
             "max_body": max_body,
             "public_url": public_url,
+            "decisions": decisions,
             "engine": told,
         },
         ServeConfig,
         name="tactful serve",
     )
     run(config, keys)
+
+
+@study_app.command("noise")
+def study_noise(
+    data: Annotated[Path, typer.Option("--data", help="The folder of the corpus.")],
+    warm: Annotated[Path, typer.Option("--warm", help="A warm start: an adapter, or its run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder; runs go on in it.")],
+    recipes: Annotated[Path, typer.Option(help="The folder of the recipes.")] = Path("recipes"),
+    part: Annotated[
+        list[str] | None,
+        typer.Option("--part", help="symmetric (default), sided, biased, weak, defences."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the symmetric part.")] = 3,
+    rows: Annotated[int, typer.Option(min=2, help="Dev texts that are judged.")] = 240,
+    full: Annotated[bool, typer.Option("--full", help="The recipes' own size, all texts.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side.")] = 1,
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """What wrong verdicts cost: the game under a screener that errs, the paper's form and ours."""
+    from tactful.study import COLUMNS, cells, noise_study
+
+    _quiet_libraries()
+    found = noise_study(
+        data,
+        warm,
+        output,
+        recipes=recipes,
+        parts=part or ["symmetric"],  # type: ignore[arg-type]  # the study says which there are
+        seeds=seeds,
+        rows=rows,
+        full=full,
+        jobs=jobs,
+        overrides=overrides or [],
+        say=_say,
+    )
+    if as_json:
+        _print_json(found)
+    else:
+        _print_table(COLUMNS, [cells(row) for row in found["arms"]])
+    _say(f"wrote {output}")
 
 
 @screener_app.command("fit")
@@ -724,11 +916,16 @@ def screener_fit(
 def screener_eval(
     recipe: Annotated[Path, typer.Argument(help="A recipe that names the data to evaluate on.")],
     screener: ScreenerPath = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder for the report and its figures (SVG)."),
+    ] = None,
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a screener on the held-out folds of a recipe's data."""
+    """Evaluate a screener on the held-out folds of a recipe's data: rates, ROC, calibration, cost."""
     from tactful.config import load_recipe
+    from tactful.evaluation.screener_plots import curves, draw, render_curves
     from tactful.recipe import (
         ScreenerRecipe,
         measure,
@@ -738,11 +935,47 @@ def screener_eval(
 
     chosen = load_recipe(recipe, ScreenerRecipe, overrides or [])
     _, dev = read_folds(chosen)
-    metrics = measure(_load_screener(screener), dev, chosen)
+    asked = _load_screener(screener)
+    metrics = measure(asked, dev, chosen)
+    labels, scores = [e.toxic for e in dev], asked.toxicity([e.text for e in dev])
+    found = curves(labels, scores, asked.thresholds)
+    page = render_screener_report(metrics)
+    if output is not None:
+        draw(labels, scores, asked.thresholds, output)
+        (output / "screener.md").write_text(
+            page + "\n" + render_curves(found, drawn=True), encoding="utf-8"
+        )
+        _say(f"wrote {output / 'screener.md'}")
     if as_json:
-        _print_json(metrics)
+        _print_json({**metrics, "curves": found})
     else:
-        _print(render_screener_report(metrics))
+        _print(page)
+        _print(render_curves(found, drawn=False))
+
+
+@screener_app.command("suite")
+def screener_suite(
+    screener: Annotated[
+        list[Path] | None,
+        typer.Option("--screener", help="Further screeners, beside the one that ships."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for follower.md and .json.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Can it be evaded, does it cry wolf, is it fair? Asked with our own sentences."""
+    from tactful.evaluation.follower import examine, holds, render, write
+
+    folders = [None, *(screener or [])]
+    examined = [examine(_load_screener(folder)) for folder in folders]
+    if output is not None:
+        write(examined, output)
+        _say(f"wrote {output / 'follower.md'}")
+    if as_json:
+        _print_json([{**one, "holds": holds(one)} for one in examined])
+    else:
+        _print(render(examined))
 
 
 @app.callback(invoke_without_command=True)
@@ -845,6 +1078,17 @@ def _file_source(path: Path, column: str | None) -> _Source:
     return _Source(read_rows(path), column, names, path=path)
 
 
+def _folder_source(inputs: list[str] | None, column: str | None) -> _Source | None:
+    """A folder whose files are alike, if one is given; the first says which column has the text."""
+    from tactful.rewriting.ray_files import data_files
+
+    if inputs is None or len(inputs) != 1 or not Path(inputs[0]).is_dir():
+        return None
+    folder = Path(inputs[0])
+    first = _file_source(folder / data_files(folder)[0], column)
+    return _Source([], first.column, first.columns, path=folder)
+
+
 def _refuse_clash(source: _Source, added: Sequence[str], output: Path | None) -> None:
     taken = [name for name in added if name in source.columns]
     if taken and output is not None:
@@ -897,8 +1141,10 @@ def _load_rewriter(
     method: Any,
     screener: Path | None,
     adapter: Path | None = None,
-    engine: str | None = None,
+    engine: str = "torch",
     purpose: Literal["alone", "batch"] = "batch",
+    *,
+    samples: int = 8,
 ) -> Rewriter:
     from tactful.models import resolve
 
@@ -912,7 +1158,7 @@ def _load_rewriter(
         return Rewriter.load(
             model,
             screener=_load_screener(screener),
-            config=RewriteConfig(policy=policy),
+            config=RewriteConfig(policy=policy, samples=samples),
             method=method,
             adapter=adapter,
             engine=engine,
@@ -1090,6 +1336,25 @@ def _print(text: str) -> None:
             # The reader of a pipe has seen enough (`| head`): not an error.
             raise SystemExit(0) from None
         raise DataError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column to the left, figures to the right; as wide as it needs where nobody looks."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    with console.capture() as caught:
+        console.print(table)
+    _print(caught.get().rstrip())
 
 
 def _print_json(value: Any) -> None:
