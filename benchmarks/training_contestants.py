@@ -27,6 +27,7 @@ from tactful.rollouts.base import Backend, Completion, Request, Sampling
 from tactful.rollouts.local import encode_prompt, tame
 from tactful.screeners.linear import LinearScreener
 from tactful.training import objectives
+from tactful.training.alarms import Written
 from tactful.training.game import Game, Gate, Play, Round
 from tactful.training.logprobs import completion_ids
 from tactful.training.policy import LoraSettings, Policy
@@ -111,8 +112,8 @@ class Watched(Game):
 
     work: Work
 
-    def play(self, sources: Sequence[str], number: int = 0) -> Round:
-        played = super().play(sources, number)
+    def play(self, sources: Sequence[str], number: int = 0, older: Sequence[Written] = ()) -> Round:
+        played = super().play(sources, number, older)
         self.work.sources += len(sources)
         self.work.texts += [one.text for one in played.written]
         found = played.pairing
