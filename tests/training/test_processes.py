@@ -83,7 +83,12 @@ def alone(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("config", "mode"), [("cpu-2", "learn"), ("cpu-2", "resume"), ("fsdp", "resume")]
+    ("config", "mode"),
+    [
+        ("cpu-2", "learn"),
+        pytest.param("cpu-2", "resume", marks=pytest.mark.slow),
+        ("fsdp", "resume"),
+    ],
 )
 def test_two_processes_are_one_with_twice_the_batch(
     base: Path, alone: Callable[[str], Path], tmp_path: Path, config: str, mode: str
