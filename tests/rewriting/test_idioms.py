@@ -67,6 +67,13 @@ def test_the_best_guess_for_every_place_comes_first() -> None:
     assert ways[1:] == ["go away, you are really late", "leave me alone, you are so late"]
 
 
+def test_many_idioms_take_no_longer() -> None:
+    """With every way of thirty places worked out first, this would not end."""
+    ways = soften("wtf , " * 30, most=6)
+    assert ways[0].count("what") == 30
+    assert len(ways) == 6
+
+
 def test_case_is_kept() -> None:
     assert soften("GO TO HELL")[0] == "GO AWAY"
     assert soften("Damn near lost it")[0] == "Nearly lost it"

@@ -47,8 +47,12 @@ def soften(text: str, *, most: int = 6) -> list[str]:
     places = [_edits(match, options) for match, options in found(text)]
     if not places:
         return []
-    # The best guess for every place, then the second best of one place at a time, and so on.
-    choices = sorted(product(*(range(len(edits)) for edits in places)), key=sum)
+    # The best guess for every place, then the second best of one place at a time, and so on. No more
+    # places vary than there are ways to be seen, or thirty idioms in a text would have 3^30 of them.
+    several = [i for i, edits in enumerate(places) if len(edits) > 1]
+    varied = set(several[max(0, len(several) - most + 1) :])
+    ranges = [range(len(edits)) if i in varied else range(1) for i, edits in enumerate(places)]
+    choices = sorted(product(*ranges), key=sum)
     ways = (
         apply_edits(text, [edits[i] for edits, i in zip(places, choice, strict=True)])
         for choice in islice(choices, most)
