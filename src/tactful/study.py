@@ -19,14 +19,23 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from tactful.config import load_recipe
-from tactful.contest import PARTS, WARM, Entrant, Outcome, Say, by_sentence, compete, gains
-from tactful.corpora.piles import read_piles
-from tactful.errors import ConfigError, DataError
+from tactful.contest import (
+    PARTS,
+    WARM,
+    Entrant,
+    Outcome,
+    Say,
+    by_sentence,
+    compete,
+    dev_texts,
+    find_adapter,
+    gains,
+)
+from tactful.errors import ConfigError
 from tactful.evaluation.base import FloatArray
 from tactful.evaluation.report import write_whole
-from tactful.pipeline import TrainRecipe, texts_of
+from tactful.pipeline import TrainRecipe
 from tactful.recipe import ScreenerRecipe, choose_thresholds, read_folds
-from tactful.run_folder import ADAPTER
 from tactful.screeners.linear import LinearScreener
 
 Part = Literal["symmetric", "sided", "biased", "weak", "defences"]
@@ -154,7 +163,7 @@ def noise_study(
     """
     if unknown := [part for part in parts if part not in PARTS_OF_STUDY]:
         raise ConfigError(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS_OF_STUDY)}")
-    adapter = warm / ADAPTER if (warm / ADAPTER).is_dir() else warm
+    adapter = find_adapter(warm)
     out.mkdir(parents=True, exist_ok=True)
     weak = out / "weak-screener"
     if "weak" in parts:
@@ -172,7 +181,7 @@ def noise_study(
             recipe = load_recipe(recipes / _FILES[form], TrainRecipe, [*given, *overrides])
             judge = recipe.look.judge
             if not entrants:
-                texts = _texts(recipe, None if full else rows)
+                texts = dev_texts(recipe, None if full else rows)
                 entrants.append(Entrant(WARM, 0, adapter, recipe.base, None))
             entrants.append(Entrant(arm.name, seed, adapter, recipe.base, recipe))
     outcomes = compete(
@@ -203,16 +212,6 @@ def fit_weak(recipe: Path, data: Path, folder: Path) -> None:
     screener.calibrate([e.text for e in dev], [e.toxic for e in dev])
     screener.thresholds = choose_thresholds(screener, dev, chosen)
     screener.save(folder)
-
-
-def _texts(recipe: TrainRecipe, rows: int | None) -> list[str]:
-    data = recipe.data
-    found = texts_of(read_piles(data.dir, data.toxic), data, data.dev_folds, data.dev_sources)
-    if not found:
-        raise DataError(f"no dev texts in folds {data.dev_folds}")
-    if rows is None:
-        return found
-    return found[:: max(1, len(found) // rows)][:rows]
 
 
 # --- the table ------------------------------------------------------------------------------
