@@ -10,8 +10,10 @@ The act gate is off: every text is rewritten. Four steps, each of which goes on 
     render  tables from these figures   README.md, between its markers
 
 Some neighbours that need no training are only asked when `--systems` names them, or when the figures
-have them already: replacement, best-of-n, refine. `--only write` stops before the judge, `--only render` does the last step alone. With `--limit` or
-`--systems` the table is only printed: a part of a table is no result.
+have them already: replacement, best-of-n, refine. `--only write` stops before the judge, `--only render`
+does the last step alone. With `--limit` the table is only printed: a part of a table is no result.
+`--systems tactful --keep` judges that row and what the file brings, and keeps the others as the same
+judge had them.
 """
 
 from __future__ import annotations
@@ -346,6 +348,33 @@ def figures_of(report: Report, versions: Mapping[str, str]) -> dict[str, Any]:
     return figures
 
 
+def with_kept(
+    figures: dict[str, Any], old: Mapping[str, Any], order: Sequence[str]
+) -> dict[str, Any]:
+    """New figures, with those of an earlier run for the systems that were not judged again.
+
+    A row is judged by itself, and differences are to the baseline alone, so both runs make one
+    table where the same judge saw as many sentences and the baseline is the same.
+    """
+    for same in ("signature", "baseline"):
+        if figures[same] != old[same]:
+            raise DataError(
+                f"rows of an earlier run cannot be kept: its {same} was {old[same]}, "
+                f"now it is {figures[same]}; judge all systems anew"
+            )
+    new = {system["name"] for system in figures["systems"]}
+    kept = [system for system in old["systems"] if system["name"] not in new]
+    names = {system["name"] for system in kept}
+    return figures | {
+        "systems": sorted([*figures["systems"], *kept], key=lambda s: order.index(s["name"])),
+        "comparisons": [
+            *figures["comparisons"],
+            *(one for one in old["comparisons"] if one["system"] in names),
+        ],
+        "versions": {n: v for n, v in old["versions"].items() if n in names} | figures["versions"],
+    }
+
+
 def log_final_run(table: str, judge: Judge, systems: Sequence[str], rows: int, folder: Path) -> int:
     """Adds one line to the log of the final judge, and says how many there are now."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -482,10 +511,11 @@ def run_table(name: str, args: argparse.Namespace) -> None:
         return
     seen = None if references is None else references[: args.limit]
     before = _judged_before(name, args)
-    if lost := [system for system in before if system not in chosen]:
+    lost = [system for system in before if system not in chosen]
+    if lost and not args.keep:
         raise DataError(
             f"the {name} table has {', '.join(lost)}, which would be lost; "
-            "judge them too, or delete the file of figures"
+            "judge them too, keep them as they are (--keep), or delete the file of figures"
         )
     scores = ScoreCache(args.work / "scores.jsonl")
     if args.judge == "final":
@@ -493,7 +523,11 @@ def run_table(name: str, args: argparse.Namespace) -> None:
         runs = log_final_run(name, judge, list(chosen), len(sources[: args.limit]), RESULTS)
         _say(f"runs of the final judge so far: {runs}")
     report = judged(table, chosen, sources[: args.limit], seen, judge, scores)
-    _keep(report, figures_of(report, versions), name, args)
+    figures = figures_of(report, versions)
+    if lost:
+        old = _read_figures(RESULTS / f"{name}.{args.judge}.json")
+        figures = with_kept(figures, old, _in_order(name))
+    _keep(report, figures, name, args)
 
 
 def read_table(
@@ -521,12 +555,17 @@ def _keep(report: Report, figures: dict[str, Any], table: str, args: argparse.Na
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
+def _in_order(table: str) -> list[str]:
+    """All that could stand in a table, in the order of its rows."""
+    return [*TABLES[table].published, *LOADERS, *OPTIONAL, *GIVEN]
+
+
 def _names(args: argparse.Namespace, table: str) -> list[str]:
-    """The systems of a table, in the order of its rows."""
+    """The systems of a table that are wanted, in the order of its rows."""
     published = TABLES[table].published
     kept = [name for name in _judged_before(table, args) if name in OPTIONAL]
     wanted = args.systems or [*published, *LOADERS, *kept, *_given(args)]
-    return [name for name in [*published, *LOADERS, *OPTIONAL, *GIVEN] if name in wanted]
+    return [name for name in _in_order(table) if name in wanted]
 
 
 def _given(args: argparse.Namespace) -> dict[str, Path]:
@@ -571,6 +610,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--systems",
         type=_listed,
         help="some of them, as a,b; none that the table has may be missing",
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="systems not named keep the figures they have"
     )
     parser.add_argument("--limit", type=_positive, help="the first rows only; nothing is kept")
     parser.add_argument("--only", choices=("write", "render"))

@@ -259,6 +259,38 @@ def test_a_table_may_grow_but_no_system_is_lost(place: Path) -> None:
     assert path.read_text() == before
 
 
+def test_one_row_is_judged_anew_and_the_others_are_kept(place: Path) -> None:
+    """The table is the one that judging all of them makes, and only what was named is asked."""
+    path = place / "results" / "paradetox.dev.json"
+    _run(place, "--tables", "paradetox")
+    whole = json.loads(path.read_text())
+    changed = json.loads(path.read_text())
+    for system in changed["systems"]:
+        if system["name"] == "copy":
+            system["soft"]["joint"]["mean"] = 9.0
+    path.write_text(json.dumps(changed))
+    (place / "work" / "paradetox" / "upper.jsonl").unlink()
+    _run(place, "--tables", "paradetox", "--systems", "human,copy", "--keep")
+    found = json.loads(path.read_text())
+    assert found["systems"] == whole["systems"]
+    assert sorted(found["comparisons"], key=str) == sorted(whole["comparisons"], key=str)
+    assert found["versions"] == whole["versions"]
+    assert not (place / "work" / "paradetox" / "upper.jsonl").exists()
+
+
+def test_rows_by_another_judge_are_not_kept(place: Path) -> None:
+    """Two judges' figures in one table would compare nothing."""
+    path = place / "results" / "paradetox.dev.json"
+    _run(place, "--tables", "paradetox")
+    before = path.read_text().replace("rule@test", "rule@other")
+    path.write_text(before)
+    with pytest.raises(
+        SystemExit, match=r"its signature was .*rule@other.* judge all systems anew"
+    ):
+        _run(place, "--tables", "paradetox", "--systems", "human,copy", "--keep")
+    assert path.read_text() == before
+
+
 def test_optional_systems_are_asked_by_name_and_then_kept(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
