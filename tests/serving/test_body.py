@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import threading
@@ -111,6 +112,29 @@ def test_depth_and_breadth_are_refused(small: Running) -> None:
         assert answer.status_code in (400, 422)
         assert len(answer.content) < 2_000
     assert small.memory() - before < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("X-Many: " + "a" * 200_000, ()),
+        ("\r\n".join(f"X-{i}: {'a' * 100}" for i in range(2_000)), ()),
+        (f"{JSON}\r\nTransfer-Encoding: chunked", [b"0\r\n", b"X-Late: " + b"a" * 200_000]),
+    ],
+)
+def test_what_is_around_a_body_is_bounded(head: str, body: Iterable[bytes], small: Running) -> None:
+    """One giant header, many small ones, and trailers: refused, however they come."""
+    # Being hung up on in the midst of sending is as good.
+    with contextlib.suppress(ConnectionError):
+        assert "400" in raw(small, head, body)
+    assert small.post("/v1/score", {"text": "thanks"}).status_code == 200
+
+
+def test_a_body_in_the_smallest_chunks_is_read(small: Running) -> None:
+    """Their frames are five times what they hold, which is no fault."""
+    text = b'{"text": "' + b"a" * 15_000 + b'"}'
+    pieces = chunked(text[i : i + 1] for i in range(len(text)))
+    assert "200" in raw(small, f"{JSON}\r\nTransfer-Encoding: chunked", [b"".join(pieces)])
 
 
 def test_others_are_served_while_many_dawdle(small: Running) -> None:

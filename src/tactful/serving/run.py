@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tactful import __version__
 from tactful.errors import ConfigError, TactfulError
@@ -27,6 +27,7 @@ from tactful.serving.service import Service
 from tactful.serving.settings import SHIPPED, ServeConfig, refuse_open_door
 
 _HEADER_SECONDS = 10.0
+_HEADER_BYTES = 64 * 1024
 _BACKLOG = 512
 
 log = logging.getLogger(__name__)
@@ -131,10 +132,12 @@ class _Server(uvicorn.Server):
         return since > config.deadline + 1.0
 
 
-class _Protocol(H11Protocol):
-    """HTTP/1.1 with a time limit on headers, which uvicorn's own does not have."""
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 with limits on the time and the size of headers, which uvicorn's own does not have."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _around = 0
+    """Bytes of a message that are not its body: headers, trailers, what frames chunks."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -145,11 +148,25 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._around += len(data)
         super().data_received(data)
-        if not self._idle():
+        if self.transport.is_closing():
+            return
+        if self._around > _HEADER_BYTES:
+            self.send_400_response("The headers are too large.")
+        elif not self._idle():
             self._forget()
         elif self._deadline is None:
             self._expect_headers()
+
+    def on_body(self, body: bytes) -> None:
+        # Even chunks of one byte, with five that frame each, pay for what is around them.
+        self._around -= 8 * len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._around = 0
+        super().on_message_complete()
 
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
