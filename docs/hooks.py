@@ -38,6 +38,7 @@ _FOR_ALL_ELSE = "For platform engineers"
 
 RECIPES = {
     "tactful screener fit": "recipe.ScreenerRecipe",
+    "tactful screener kinds": "kinds_recipe.KindsRecipe",
     "tactful warmup": "pipeline.WarmRecipe",
     "tactful back-translate": "back_translation.BackRecipe",
     "tactful taste": "tasting.TasteRecipe",

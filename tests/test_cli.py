@@ -202,6 +202,7 @@ class TestRewrite:
         (["fetch", "--from", "/nowhere"], 1, "/nowhere"),
         (["prepare"], 2, "labelled file"),
         (["screener", "fit", "nowhere.yaml", "-o", "x"], 1, "nowhere.yaml"),
+        (["screener", "kinds", "nowhere.yaml", "-o", "x"], 1, "nowhere.yaml"),
         (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--stack", "best"], 2, "s-nlp"),
         (["evaluate", "a.csv", "x=b.csv", "-o", "o", "--stack", "s-nlp"], 1, "style"),
         (

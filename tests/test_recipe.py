@@ -12,6 +12,7 @@ from tactful.config import load_recipe
 from tactful.corpora.piles import Example, own_corpus
 from tactful.errors import ConfigError, DataError
 from tactful.evaluation.judge_fit import JudgeRecipe
+from tactful.kinds_recipe import KindsRecipe
 from tactful.pipeline import TrainRecipe, WarmRecipe
 from tactful.recipe import (
     Contrast,
@@ -177,6 +178,7 @@ KINDS: dict[str, tuple[type, str]] = {
     "back.yaml": (BackRecipe, "data.dir"),
     "judge-dev.yaml": (JudgeRecipe, "dir"),
     "judge-final.yaml": (JudgeRecipe, "dir"),
+    "kinds.yaml": (KindsRecipe, "data.dir"),
     "people.yaml": (TrainRecipe, "data.dir"),
     "screener.yaml": (ScreenerRecipe, "data.dir"),
     "reader.yaml": (ScreenerRecipe, "data.dir"),
@@ -193,6 +195,7 @@ KINDS: dict[str, tuple[type, str]] = {
 FOLDS = {name: lambda recipe: recipe.data.folds for name in KINDS} | {
     name: lambda recipe: recipe.folds for name in ("judge-dev.yaml", "judge-final.yaml")
 }
+FOLDS["kinds.yaml"] = lambda recipe: recipe.train_folds
 FOLDS["synthesize.yaml"] = lambda recipe: recipe.folds
 # It learns from what a warm start was shown, and reads no pile itself.
 FOLDS["taste.yaml"] = lambda recipe: ()

@@ -953,6 +953,25 @@ def screener_eval(
         _print(render_curves(found, drawn=False))
 
 
+@screener_app.command("kinds")
+def screener_kinds(
+    recipe: Annotated[Path, typer.Argument(help="A recipe such as recipes/kinds.yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the kinds.")],
+    overrides: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit and evaluate kinds of toxicity (insult, threat, ...); write those worth offering."""
+    from tactful.config import load_recipe
+    from tactful.kinds_recipe import KindsRecipe, fit_kinds, render_kinds_report
+
+    metrics = fit_kinds(load_recipe(recipe, KindsRecipe, overrides or []), output)
+    if as_json:
+        _print_json(metrics)
+    else:
+        _print(render_kinds_report(metrics))
+        _say(f"wrote {output}")
+
+
 @screener_app.command("suite")
 def screener_suite(
     screener: Annotated[

@@ -5,6 +5,7 @@ import pytest
 from tactful.errors import DataError
 from tactful.screeners.metrics import (
     auroc,
+    average_precision,
     balanced_accuracy,
     expected_calibration_error,
     flagged,
@@ -28,6 +29,14 @@ def test_balanced_accuracy_by_hand() -> None:
 def test_auroc_by_hand() -> None:
     """Six pairs: 0.9 wins two, 0.6 wins one and ties one, 0.2 wins one: 4.5 / 6."""
     assert auroc(LABELS, SCORES) == pytest.approx(4.5 / 6)
+
+
+def test_average_precision_by_hand() -> None:
+    """0.9 is first of one; 0.6 is second of three, for the tie counts; 0.2 is third of four."""
+    wanted = (1 / 1 + 2 / 3 + 3 / 4) / 3
+    assert average_precision(LABELS, SCORES) == pytest.approx(wanted)
+    # Two toxic texts that tie with a neutral one have two of three each.
+    assert average_precision([True, True, False], [0.5, 0.5, 0.5]) == pytest.approx(2 / 3)
 
 
 def test_calibration_error_by_hand() -> None:

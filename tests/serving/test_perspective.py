@@ -6,9 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from googleapiclient import discovery
 from googleapiclient.errors import HttpError
 
+from tactful.screeners.kinds import Kinds
+from tactful.serving import perspective
+from tactful.serving.app import create_app
+from tactful.serving.service import Service
+from tactful.serving.settings import ServeConfig
+from tests.fakes import KeywordScreener
 from tests.serving.running import Running
 
 
@@ -130,6 +137,66 @@ def test_a_score_below_the_threshold_is_left_out(server: Running) -> None:
     assert analyze(server, body)["attributeScores"] == {}
 
 
+KINDS = ["INSULT", "PROFANITY", "THREAT", "IDENTITY_ATTACK", "SEVERE_TOXICITY"]
+
+
+def test_kinds_are_answered_beside_toxicity(server: Running) -> None:
+    """All that are offered, none above the toxicity; alone, toxicity is not answered."""
+    body: dict[str, Any] = {
+        "comment": {"text": "You stupid idiot, go away."},
+        "requestedAttributes": {name: {} for name in ["TOXICITY", *KINDS]},
+    }
+    found = analyze(server, body)["attributeScores"]
+    values = {name: scores["summaryScore"]["value"] for name, scores in found.items()}
+    assert list(values) == ["TOXICITY", *KINDS]
+    assert all(0 <= value <= values["TOXICITY"] for value in values.values())
+    assert values["INSULT"] > 0.5 > values["THREAT"]
+    body["requestedAttributes"] = {"INSULT": None}
+    alone = analyze(server, body)["attributeScores"]
+    assert alone == {"INSULT": found["INSULT"]}
+
+
+def test_kinds_have_spans_and_thresholds_of_their_own(server: Running) -> None:
+    """Each sentence has its own score, the highest is the summary's, and thresholds are apart."""
+    body = {
+        "comment": {"text": "You stupid idiot. I will kill you. Thank you."},
+        "requestedAttributes": {
+            "INSULT": {},
+            "THREAT": {"scoreThreshold": 0.5},
+            "PROFANITY": {"scoreThreshold": 0.999},
+        },
+        "spanAnnotations": True,
+    }
+    found = analyze(server, body)["attributeScores"]
+    assert set(found) == {"INSULT", "THREAT"}
+    spans = found["INSULT"]["spanScores"]
+    assert [(s["begin"], s["end"]) for s in spans] == [(0, 17), (18, 34), (35, 45)]
+    assert max(s["score"]["value"] for s in spans) == found["INSULT"]["summaryScore"]["value"]
+    (threat,) = found["THREAT"]["spanScores"]
+    assert (threat["begin"], threat["end"]) == (18, 34)
+    assert threat["score"]["value"] == found["THREAT"]["summaryScore"]["value"]
+
+
+def test_what_the_document_offers_is_what_the_weights_hold() -> None:
+    """Every name of the OpenAPI document is answered, and no kind is held back."""
+    offered = {kind for name, kind in perspective.KINDS.items() if name in perspective.ATTRIBUTES}
+    assert offered == set(Kinds.load().names)
+
+
+def test_a_kind_that_the_weights_lack_is_an_unknown_attribute() -> None:
+    """Whatever this file can name: what nobody found worth offering has no number."""
+    kinds = Kinds.load().only(["insult"])
+    service = Service(ServeConfig(), KeywordScreener({"idiot": 0.9}), kinds=kinds)
+    client = TestClient(create_app(service), base_url="http://127.0.0.1:8000")
+    for name, status in (("INSULT", 200), ("THREAT", 400)):
+        body = {"comment": {"text": "you idiot"}, "requestedAttributes": {name: {}}}
+        answer = client.post("/v1alpha1/comments:analyze", json=body)
+        assert answer.status_code == status
+    assert "Unknown requested attribute: THREAT" in answer.text
+    described = client.get("/$discovery/rest").json()["description"]
+    assert "TOXICITY, INSULT." in described
+
+
 def test_snake_case_and_nulls_are_read(server: Running) -> None:
     """As Google's own JSON reader does."""
     body = {
@@ -161,9 +228,9 @@ GERMAN = "das habe ich leider nicht verstanden"
         ),
         ({"comment": {"text": "x"}}, "NO_REQUESTED_ATTRIBUTES", "Missing requested_attributes"),
         (
-            {"comment": {"text": "x"}, "requestedAttributes": {"TOXICITY": {}, "THREAT": {}}},
+            {"comment": {"text": "x"}, "requestedAttributes": {"TOXICITY": {}, "OBSCENE": {}}},
             "INVALID_REQUEST",
-            "Unknown requested attribute: THREAT",
+            "Unknown requested attribute: OBSCENE",
         ),
         (
             {"comment": {"text": "x", "type": "HTML"}, "requestedAttributes": ASKED},
@@ -174,6 +241,16 @@ GERMAN = "das habe ich leider nicht verstanden"
             {"comment": {"text": "x"}, "requestedAttributes": {"TOXICITY": {"scoreType": "LOG"}}},
             "INVALID_REQUEST",
             "Requested score type LOG is not supported by attribute TOXICITY",
+        ),
+        (
+            {"comment": {"text": "x"}, "requestedAttributes": {"INSULT": {"scoreType": "LOG"}}},
+            "INVALID_REQUEST",
+            "Requested score type LOG is not supported by attribute INSULT",
+        ),
+        (
+            {"comment": {"text": GERMAN}, "requestedAttributes": {"INSULT": {}}},
+            "LANGUAGE_NOT_SUPPORTED_BY_ATTRIBUTE",
+            "Attribute INSULT does not support request languages: und",
         ),
         (
             {"comment": {"text": "bonjour"}, "languages": ["fr"], "requestedAttributes": ASKED},
@@ -223,6 +300,17 @@ def test_a_suggestion_leaves_both_scores_and_no_text(server: Running) -> None:
     assert (line["attribute"], line["suggested"]) == ("TOXICITY", 0.25)
     assert 0 <= line["ours"] <= 1
     assert b"walnutwalnut" not in server.raw
+
+
+def test_a_suggestion_for_a_kind_is_heard(server: Running) -> None:
+    """One line for each attribute, its own score beside the caller's."""
+    scores = {"INSULT": {"summaryScore": {"value": 0.75}}, "THREAT": None}
+    body = {"comment": {"text": "you idiot"}, "attributeScores": scores}
+    assert server.post("/v1alpha1/comments:suggestscore", body).json() == {}
+    insult, threat = server.events("suggested score")[-2:]
+    assert (insult["attribute"], insult["suggested"]) == ("INSULT", 0.75)
+    assert (threat["attribute"], threat["suggested"]) == ("THREAT", None)
+    assert insult["ours"] > threat["ours"]
 
 
 def test_the_document_says_where_it_is_reached(server: Running) -> None:

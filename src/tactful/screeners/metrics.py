@@ -32,6 +32,15 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(np.mean(below + not_above) / (2 * len(neutral)))
 
 
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """The mean, over toxic texts, of the toxic share of all that score as high or higher."""
+    toxic, neutral = _by_label(labels, scores)
+    thresholds, texts = np.unique(toxic, return_counts=True)
+    hits = np.cumsum(texts[::-1])[::-1]
+    alarms = len(neutral) - np.searchsorted(np.sort(neutral), thresholds, side="left")
+    return float(np.sum(texts * hits / (hits + alarms)) / len(toxic))
+
+
 def expected_calibration_error(
     labels: ArrayLike, probabilities: ArrayLike, bins: int = 15
 ) -> float:

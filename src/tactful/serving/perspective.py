@@ -1,14 +1,15 @@
 """The shape of Perspective's API, for clients whose service ends.
 
-One attribute is answered, TOXICITY: what the screener says. Every other name is answered as that
-service answers names it does not know, and every other language as one it does not support; a
-number that nobody measured is worse than an error. Nothing is ever stored, so `doNotStore` is
-always honoured.
+TOXICITY is what the screener says. The kinds of toxicity that were measured and found worth it are
+answered too: P(toxic) times P(kind given toxic). Every other name is answered as that service answers
+names it does not know, and every other language as one it does not support; a number that nobody
+measured is worse than an error. Nothing is ever stored, so `doNotStore` is always honoured.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -16,10 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from tactful.serving.problems import Problem
-from tactful.serving.scoring import Question, Score
+from tactful.serving.scoring import KindScore, Question, Score
 from tactful.serving.service import Service
 
-ATTRIBUTE = "TOXICITY"
+TOXICITY = "TOXICITY"
+KINDS = {
+    "INSULT": "insult",
+    "PROFANITY": "profanity",
+    "THREAT": "threat",
+    "IDENTITY_ATTACK": "identity_attack",
+    "SEVERE_TOXICITY": "severe_toxicity",
+}
+"""Our kinds by their names there; those that the weights lack are unknown attributes."""
+ATTRIBUTES = [TOXICITY, *KINDS]
 MAX_BYTES = 20_480
 """Of a comment in UTF-8; the service's own limit."""
 _PROBABILITY = ("PROBABILITY", "SCORE_TYPE_UNSPECIFIED")
@@ -57,7 +67,7 @@ class AttributeRequest(Lenient):
 
 Attributes = Annotated[
     dict[str, AttributeRequest | None],
-    Field(json_schema_extra={"propertyNames": {"enum": [ATTRIBUTE]}}, examples=[{ATTRIBUTE: {}}]),
+    Field(json_schema_extra={"propertyNames": {"enum": ATTRIBUTES}}, examples=[{TOXICITY: {}}]),
 ]
 
 
@@ -132,7 +142,7 @@ class SuggestRequest(Lenient):
     attribute_scores: (
         Annotated[
             dict[str, SuggestedScores | None],
-            Field(json_schema_extra={"propertyNames": {"enum": [ATTRIBUTE]}}),
+            Field(json_schema_extra={"propertyNames": {"enum": ATTRIBUTES}}),
         ]
         | None
     ) = None
@@ -176,22 +186,31 @@ def routes(service: Service) -> APIRouter:
         responses={"4XX": {"model": GoogleFaultResponse}, 503: {"model": GoogleFaultResponse}},
     )
 
+    known = [TOXICITY, *(name for name, kind in KINDS.items() if kind in service.kinds.names)]
+
     @router.post(
         "/v1alpha1/comments:analyze",
         summary="Score a comment",
         response_model_exclude_none=True,
     )
     async def analyze(request: Request, asked: AnalyzeRequest) -> AnalyzeResponse:
-        """TOXICITY is the screener's probability. It is calibrated on other data than that
-        service's, so thresholds must be matched: see docs/how-to/leave-perspective.md."""
+        """TOXICITY is the screener's probability, every other attribute that times how likely a toxic
+        comment is of the kind, learned from Wikipedia comments alone. They are calibrated on other
+        data than that service's, so thresholds must be matched: see
+        docs/how-to/leave-perspective.md."""
         text = _text(asked.comment)
-        wanted = _wanted(asked.requested_attributes)
-        _refuse_languages(asked.languages)
+        wanted = _wanted(asked.requested_attributes, known)
+        _refuse_languages(asked.languages, wanted)
         service.charge(request, 1)
-        (score,) = await service.score([Question(text, bool(asked.span_annotations))])
-        value = _value(score)
+        question = Question(text, bool(asked.span_annotations), _kinds_among(wanted))
+        (score,) = await service.score([question])
+        found = {name: _answer(score, name, wanted) for name in wanted}
         return AnalyzeResponse(
-            attributeScores=_scores(text, value, score, wanted.score_threshold),
+            attributeScores={
+                name: _scores(text, answer, least)
+                for name, answer in found.items()
+                if answer.probability >= (least := wanted[name].score_threshold or 0.0)
+            },
             languages=["en"],
             detectedLanguages=["en"],
             clientToken=asked.client_token,
@@ -205,22 +224,23 @@ def routes(service: Service) -> APIRouter:
     async def suggest(request: Request, asked: SuggestRequest) -> SuggestResponse:
         """Leaves a line in the server's log: both scores, never the comment."""
         text = _text(asked.comment)
-        for name in asked.attribute_scores or {}:
-            _known(name)
-        if not asked.attribute_scores:
+        suggested = asked.attribute_scores or {}
+        _refuse_unknown(suggested, known)
+        if not suggested:
             raise _fault("INVALID_REQUEST", "Missing attribute_scores")
-        opinion = (asked.attribute_scores[ATTRIBUTE] or SuggestedScores()).summary_score
-        _refuse_languages(asked.languages)
+        _refuse_languages(asked.languages, suggested)
         service.charge(request, 1)
-        (score,) = await service.score([Question(text)])
-        log.info(
-            "suggested score",
-            extra={
-                "attribute": ATTRIBUTE,
-                "suggested": opinion.value if opinion else None,
-                "ours": round(_value(score), 4),
-            },
-        )
+        (score,) = await service.score([Question(text, kinds=_kinds_among(suggested))])
+        for name, scores in suggested.items():
+            opinion = (scores or SuggestedScores()).summary_score
+            log.info(
+                "suggested score",
+                extra={
+                    "attribute": name,
+                    "suggested": opinion.value if opinion else None,
+                    "ours": round(_answer(score, name, suggested).probability, 4),
+                },
+            )
         return SuggestResponse(clientToken=asked.client_token)
 
     @router.get("/$discovery/rest", summary="The discovery document")
@@ -231,7 +251,7 @@ def routes(service: Service) -> APIRouter:
         if version != "v1alpha1":
             raise Problem(404, "no_such_version", "there is only the version v1alpha1")
         return Discovery.model_validate(
-            discovery_document(service.config.public_url or str(request.base_url))
+            discovery_document(service.config.public_url or str(request.base_url), known)
         )
 
     return router
@@ -252,71 +272,77 @@ def _text(comment: Comment | None) -> str:
     return text
 
 
-def _known(name: str) -> None:
-    if name != ATTRIBUTE:
-        # Names are short and not secret; what is longer is no name.
-        raise _fault("INVALID_REQUEST", f"Unknown requested attribute: {name[:64]}")
+def _refuse_unknown(asked: Iterable[str], known: Sequence[str]) -> None:
+    for name in asked:
+        if name not in known:
+            # Names are short and not secret; what is longer is no name.
+            raise _fault("INVALID_REQUEST", f"Unknown requested attribute: {name[:64]}")
 
 
-def _wanted(requested: dict[str, AttributeRequest | None] | None) -> AttributeRequest:
+def _wanted(
+    requested: dict[str, AttributeRequest | None] | None, known: Sequence[str]
+) -> dict[str, AttributeRequest]:
     if not requested:
         raise _fault("NO_REQUESTED_ATTRIBUTES", "Missing requested_attributes")
-    for name in requested:
-        _known(name)
-    wanted = requested[ATTRIBUTE] or AttributeRequest()
-    if wanted.score_type and wanted.score_type not in _PROBABILITY:
-        raise _fault(
-            "INVALID_REQUEST",
-            f"Requested score type {wanted.score_type[:64]} is not supported by attribute {ATTRIBUTE}",
-        )
+    _refuse_unknown(requested, known)
+    wanted = {name: asked or AttributeRequest() for name, asked in requested.items()}
+    for name, asked in wanted.items():
+        if asked.score_type and asked.score_type not in _PROBABILITY:
+            raise _fault(
+                "INVALID_REQUEST",
+                f"Requested score type {asked.score_type[:64]} is not supported by attribute {name}",
+            )
     return wanted
 
 
-def _refuse_languages(languages: list[str] | None) -> None:
+def _kinds_among(names: Iterable[str]) -> bool:
+    return any(name in KINDS for name in names)
+
+
+def _refuse_languages(languages: list[str] | None, asked: Iterable[str]) -> None:
     others = [
         tag[:16] for tag in languages or () if tag.replace("_", "-").split("-")[0].lower() != "en"
     ]
     if others:
-        raise _not_supported(others)
+        raise _not_supported(others, asked)
 
 
-def _not_supported(languages: list[str]) -> Problem:
+def _not_supported(languages: list[str], asked: Iterable[str]) -> Problem:
+    # No attribute supports it, and the shape has room for one.
+    attribute = next(iter(asked))
     return _fault(
         "LANGUAGE_NOT_SUPPORTED_BY_ATTRIBUTE",
-        f"Attribute {ATTRIBUTE} does not support request languages: {', '.join(languages)}",
+        f"Attribute {attribute} does not support request languages: {', '.join(languages)}",
         languageNotSupportedByAttributeError={
             "detectedLanguages": languages,
-            "attribute": ATTRIBUTE,
+            "attribute": attribute,
         },
     )
 
 
-def _value(score: Score) -> float:
+def _answer(score: Score, name: str, asked: Iterable[str]) -> KindScore:
+    """What was found for one attribute; a fault where nothing was screened."""
     if score.toxicity is not None:
-        return score.toxicity
+        if name == TOXICITY:
+            return KindScore(score.toxicity, score.sentences)
+        return score.kinds[KINDS[name]]
     if score.reason.startswith("no words"):
         raise _fault("LANGUAGE_DETECTION_FAILED", "Unable to detect language")
     # Which language it is we do not know, only that it is not the one we know.
-    raise _not_supported(["und"])
+    raise _not_supported(["und"], asked)
 
 
-def _scores(
-    text: str, value: float, score: Score, threshold: float | None
-) -> dict[str, AttributeScores]:
-    least = threshold or 0.0
-    if value < least:
-        return {}
-    parts = [(s.start, s.end, s.weight) for s in score.sentences] or [(0, len(text), value)]
-    return {
-        ATTRIBUTE: AttributeScores(
-            summaryScore=ScoreOut(value=value),
-            spanScores=[
-                SpanScore(begin=begin, end=end, score=ScoreOut(value=part))
-                for begin, end, part in parts
-                if part >= least
-            ],
-        )
-    }
+def _scores(text: str, answer: KindScore, least: float) -> AttributeScores:
+    value = answer.probability
+    parts = [(s.start, s.end, s.weight) for s in answer.sentences] or [(0, len(text), value)]
+    return AttributeScores(
+        summaryScore=ScoreOut(value=value),
+        spanScores=[
+            SpanScore(begin=begin, end=end, score=ScoreOut(value=part))
+            for begin, end, part in parts
+            if part >= least
+        ],
+    )
 
 
 class Discovery(BaseModel):
@@ -330,7 +356,7 @@ class Discovery(BaseModel):
     rootUrl: str
 
 
-def discovery_document(root: str) -> dict[str, Any]:
+def discovery_document(root: str, attributes: Sequence[str]) -> dict[str, Any]:
     """What `googleapiclient.discovery.build` needs to know of a server at this address."""
     root = root.rstrip("/") + "/"
     return {
@@ -340,7 +366,8 @@ def discovery_document(root: str) -> dict[str, Any]:
         "name": "commentanalyzer",
         "version": "v1alpha1",
         "title": "tactful, in the shape of the Perspective Comment Analyzer API",
-        "description": f"Scores comments. The one attribute is {ATTRIBUTE}.",
+        "description": f"Scores comments. The attributes are {', '.join(attributes)}. All but "
+        f"{TOXICITY} are P(toxic) times P(kind given toxic), learned from Wikipedia comments only.",
         "protocol": "rest",
         "rootUrl": root,
         "servicePath": "",

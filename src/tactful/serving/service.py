@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from tactful.records import Rewrite
 from tactful.screeners.base import Screener
+from tactful.screeners.kinds import Kinds
 from tactful.serving.batcher import Batcher, QueueFullError, Timing
 from tactful.serving.decisions import Decisions
 from tactful.serving.engine import Engine, EngineDownError, Task
@@ -43,9 +44,11 @@ class Service:
         screener: Screener,
         keys: Keys | None = None,
         decisions: Decisions | None = None,
+        kinds: Kinds | None = None,
     ) -> None:
         self.config = config
         self.screener = screener
+        self.kinds = kinds or Kinds.load()
         self.keys = keys or Keys()
         self.decisions = decisions
         self.metrics = Metrics()
@@ -150,7 +153,7 @@ class Service:
 
     async def _score(self, questions: list[Question]) -> list[Score]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, score, self.screener, questions)
+        return await loop.run_in_executor(self._thread, score, self.screener, questions, self.kinds)
 
 
 def _server_timing(found: Sequence[tuple[float, Timing]]) -> str:
