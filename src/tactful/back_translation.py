@@ -21,17 +21,19 @@ from pydantic import Field
 
 from tactful.config import Config, dump_recipe, require_recipe
 from tactful.corpora.piles import read_piles
+from tactful.engines import load_engine
 from tactful.errors import DataError
 from tactful.evaluation.checks import drops_predicate
 from tactful.evaluation.report import write_whole
 from tactful.models import ADAPTER_FILE
 from tactful.pipeline import Piles, Say, texts_of
 from tactful.prompts import insulting, trained
-from tactful.rewriting.candidates import PromptedModel
+from tactful.rewriting.candidates import CandidateSource, PromptedModel
 from tactful.rewriting.gates import text_gates
+from tactful.rewriting.idioms import Idioms, PastIdioms
+from tactful.rewriting.replace import Replacement
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
 from tactful.rollouts.base import Request, Sampling
-from tactful.rollouts.local import LocalBackend
 from tactful.run_folder import ADAPTER, RECIPE, grown
 from tactful.scorers.similarity import MiniLMSimilarity
 from tactful.scorers.taste import Taste
@@ -54,7 +56,9 @@ class BackRecipe(Config):
 
     data: Piles
     warm_start: Path
-    """The folder of a warm start's run: its adapter rewrites, its answers are insulted."""
+    """The folder of a run: its adapter rewrites."""
+    demonstrations: Path | None = None
+    """The folder of a warm start, by default the same, whose answers are insulted."""
     sources: tuple[str, ...] = ()
     """Toxic texts of these sources are rewritten; all where none is named."""
     rewrites: Annotated[int, Field(ge=1)] = 4000
@@ -98,7 +102,7 @@ def back_translate(
     way_back = [d for d in rewrites if d["completion"]]
     say(f"{len(way_back):,} of {len(toxic):,} toxic texts were rewritten; learning the way back")
     _learn_back(recipe, way_back, out / TOXIFIER)
-    old = demonstrations(recipe.warm_start)
+    old = demonstrations(recipe.demonstrations or recipe.warm_start)
     order = rng.permutation(len(old))
     decent = list(dict.fromkeys(old[i].completion for i in order))[: recipe.insults]
     insulted = _insults(recipe, decent, out, progress)
@@ -145,9 +149,13 @@ def _rewrites(
 ) -> list[dict[str, Any]]:
     """What the first rewriter makes of each, and how it reads; no completion where none passed."""
     sampling = Sampling(recipe.samples, RewriteConfig().temperature, RewriteConfig().top_p)
-    backend = LocalBackend.load(recipe.base, adapter=recipe.warm_start / ADAPTER)
-    source = PromptedModel(backend, prompt=trained, sampling=sampling)
-    rewriter = Rewriter(screener, MiniLMSimilarity.load(), [source], fluency=Taste.load())
+    backend = load_engine("torch", recipe.base, adapter=recipe.warm_start / ADAPTER)
+    model = PromptedModel(backend, prompt=trained, sampling=sampling)
+    # As the product writes, but what no sample solves is no lesson: the table's words are no model's.
+    sources: list[CandidateSource] = [Idioms(), PastIdioms(model, Replacement(screener))]
+    # What only nearly passes may be printed, but is no example.
+    strict = RewriteConfig(lenient=0)
+    rewriter = Rewriter(screener, MiniLMSimilarity.load(), sources, strict, fluency=Taste.load())
 
     def made(texts: Sequence[str]) -> list[dict[str, Any]]:
         return [
@@ -180,7 +188,7 @@ def _insults(
     progress: Callable[[int, int, str], None],
 ) -> list[Demonstration]:
     """Each decent sentence as somebody would say it who insults."""
-    backend = LocalBackend.load(recipe.base, adapter=out / TOXIFIER)
+    backend = load_engine("torch", recipe.base, adapter=out / TOXIFIER)
 
     def made(texts: Sequence[str]) -> list[dict[str, Any]]:
         requests = [

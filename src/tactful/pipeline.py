@@ -32,7 +32,7 @@ from tactful.rewriting.candidates import Deletion
 from tactful.rewriting.gates import text_gates
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.replace import Replacement
-from tactful.rewriting.rewriter import Rewriter
+from tactful.rewriting.rewriter import RewriteConfig, Rewriter
 from tactful.rollouts.base import Request, Sampling
 from tactful.rollouts.local import LocalBackend
 from tactful.run_folder import ADAPTER, RECIPE, RunFolder
@@ -340,6 +340,8 @@ def _search(say: Say) -> Callable[[list[str]], list[str | None]]:
             screener,
             MiniLMSimilarity.load(),
             [Replacement(screener), Deletion(screener)],
+            # What only nearly passes may be printed, but is no example.
+            RewriteConfig(lenient=0),
             fluency=LikelihoodFluency(LocalBackend.load()),
         )
         found: list[str | None] = []

@@ -48,13 +48,14 @@ class Response:
     """A rewrite of one source with the followers' answer to it.
 
     `scores` are those that were measured; `failed` names the gates the rewrite did not pass, in
-    order.
+    order, and `waived` those that it was let off since nothing else passed.
     """
 
     source: str
     rewrite: str
     scores: dict[str, float]
     failed: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

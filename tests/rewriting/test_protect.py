@@ -16,12 +16,16 @@ from tactful.rewriting.protect import keeps, peel, protected_spans
         ("it cost $1,200.50 or 15% in 2024", ["$1,200.50", "15%", "2024"]),
         ('he said "you are wrong" again', ['"you are wrong"']),
         ('what a "genius" you are', []),
+        ('("you are wrong", he said)', ['"you are wrong"']),
+        ('i read it as a "" you are wrong , again """', []),
+        ('so " you are wrong " , he said', []),
         ("b2b and a1 are names, not numbers", []),
         ("mail me@example.org", []),
     ],
 )
 def test_finds_what_must_survive(text: str, expected: list[str]) -> None:
-    """Links, mentions, hashtags, code, numbers and speech are found; irony quotes are not."""
+    """Links, mentions, hashtags, code, numbers and speech are found; irony quotes, and marks that
+    may open or close anything, are not."""
     assert protected_spans(text) == expected
 
 

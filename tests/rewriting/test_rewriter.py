@@ -93,9 +93,42 @@ def test_only_failing_sentences_are_rewritten() -> None:
 def test_each_gate_can_refuse(candidate: str, gate: str) -> None:
     """A candidate that fails any one gate is not printed, and the reason names the gate."""
     source = "you are an idiot 7"
-    result = rewriter(Table({source: [candidate]})).rewrite(source)
+    result = rewriter(Table({source: [candidate]}), lenient=0).rewrite(source)
     assert result.status == "unresolved"
     assert gate in result.reason
+
+
+def test_where_nothing_passes_the_best_that_nearly_does_is_printed() -> None:
+    """Likelier decent than not, and the result says which gate it was let off. Of similarity seven
+    tenths are asked: two words of six are .33, less than .7 x .5 and more than .7 x .45."""
+    source = "you hmpf are an idiot 7"
+    table = Table({source: ["hmpf you are wrong 7", "hmpf you are 7 times idiot"]})
+    nearly = rewriter(table).rewrite(source)
+    assert (nearly.status, nearly.text) == ("rewritten", "hmpf you are wrong 7")
+    assert nearly.toxicity == (0.9, 0.3)
+    assert nearly.reason == "nearly passed (toxicity)"
+    assert rewriter(table, lenient=0.3).rewrite(source).status == "unresolved"
+    short = Table({source: ["you 7 both"]})
+    strict = Rewriter(SCREENER, WordOverlap(), [short], RewriteConfig(min_similarity=0.5))
+    assert strict.rewrite(source).status == "unresolved"
+    far = Rewriter(SCREENER, WordOverlap(), [short], RewriteConfig(min_similarity=0.45))
+    assert far.rewrite(source).reason == "nearly passed (similarity)"
+
+
+def test_what_passes_comes_before_what_nearly_does() -> None:
+    """However much more of the source the other one keeps; and it is no alternative either."""
+    source = "you hmpf are an idiot 7"
+    table = Table({source: ["you hmpf are an odd 7", "you are 7"]})
+    result = rewriter(table).rewrite(source)
+    assert (result.text, result.reason, result.alternatives) == ("you are 7", "", ())
+
+
+def test_a_fault_is_never_waived() -> None:
+    """A lost number, a copy or a loop is printed by no leniency."""
+    source = "you hmpf are an idiot 7"
+    faults = ["hmpf you are wrong", source, "hmpf 7 you are you are you are you are"]
+    result = rewriter(Table({source: faults})).rewrite(source)
+    assert result.status == "unresolved"
 
 
 def test_short_sentences_may_change_more() -> None:

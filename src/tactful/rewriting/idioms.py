@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import islice, product
+from typing import Any
 
 import yaml
 
@@ -39,12 +40,21 @@ class Rule:
     options: tuple[str, ...]
 
 
+Place = tuple[re.Match[str], tuple[str, ...]]
+"""What a rule matched, and what may stand there."""
+
+
 def soften(text: str, *, most: int = 6) -> list[str]:
     """The text with every known idiom said decently, in up to `most` ways, best guess first.
 
     None where it has no known idiom. Other insults stay as they are.
     """
-    places = [_edits(match, options) for match, options in found(text)]
+    return ways(text, found(text, rules()), most=most)
+
+
+def ways(text: str, places_found: Sequence[Place], *, most: int) -> list[str]:
+    """The text with every place said otherwise, in up to `most` ways, best guess first."""
+    places = [_edits(match, options) for match, options in places_found]
     if not places:
         return []
     # The best guess for every place, then the second best of one place at a time, and so on. No more
@@ -53,18 +63,18 @@ def soften(text: str, *, most: int = 6) -> list[str]:
     varied = set(several[max(0, len(several) - most + 1) :])
     ranges = [range(len(edits)) if i in varied else range(1) for i, edits in enumerate(places)]
     choices = sorted(product(*ranges), key=sum)
-    ways = (
+    edited = (
         apply_edits(text, [edits[i] for edits, i in zip(places, choice, strict=True)])
         for choice in islice(choices, most)
     )
-    return [way for way in dict.fromkeys(ways) if way.strip() and way != text]
+    return [way for way in dict.fromkeys(edited) if way.strip() and way != text]
 
 
-def found(text: str) -> list[tuple[re.Match[str], tuple[str, ...]]]:
-    """The idioms of a text, left to right; the first rule that matches a place has it."""
+def found(text: str, listed: Sequence[Rule]) -> list[Place]:
+    """The places that rules match, left to right; the first rule that matches a place has it."""
     taken = protected_ranges(text)
     matches = []
-    for rule in rules():
+    for rule in listed:
         for match in rule.pattern.finditer(text):
             if all(match.end() <= start or end <= match.start() for start, end in taken):
                 taken.append(match.span())
@@ -93,18 +103,29 @@ def _filled(match: re.Match[str], option: str) -> str:
 @cache
 def rules() -> tuple[Rule, ...]:
     """The listed rules, ready to be matched."""
-    listed = resources.files("tactful").joinpath("assets/idioms.yaml").read_text("utf-8")
-    read = yaml.safe_load(listed)
-    names = read["names"]
+    return compiled(listed()["rules"])
 
-    def compiled(pattern: str) -> re.Pattern[str]:
+
+@cache
+def listed() -> dict[str, Any]:
+    """The file, as it is."""
+    text = resources.files("tactful").joinpath("assets/idioms.yaml").read_text("utf-8")
+    read: dict[str, Any] = yaml.safe_load(text)
+    return read
+
+
+def compiled(written: Sequence[Sequence[str]]) -> tuple[Rule, ...]:
+    """Rules as they are written, a pattern and its options, ready to be matched."""
+    names = listed()["names"]
+
+    def pattern(text: str) -> re.Pattern[str]:
         for _ in range(2):  # a name may stand in another
             for name, meaning in names.items():
-                pattern = pattern.replace(f"<{name}>", f"(?:{meaning})")
+                text = text.replace(f"<{name}>", f"(?:{meaning})")
         # Ends that are lookarounds or spaces bound themselves.
-        return re.compile(rf"(?<![\w@#])(?:{pattern})(?![a-z])(?:(?<=\s)|(?!\w))", re.IGNORECASE)
+        return re.compile(rf"(?<![\w@#])(?:{text})(?:(?<=\s)|(?!\w))", re.IGNORECASE)
 
-    return tuple(Rule(compiled(pattern), tuple(options)) for pattern, *options in read["rules"])
+    return tuple(Rule(pattern(first), tuple(options)) for first, *options in written)
 
 
 class Idioms:

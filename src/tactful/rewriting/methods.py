@@ -12,6 +12,7 @@ from tactful.rewriting.candidates import CandidateSource, Copy, Deletion, Prompt
 from tactful.rewriting.idioms import Idioms, PastIdioms
 from tactful.rewriting.refine import Refine, Value
 from tactful.rewriting.replace import Replacement
+from tactful.rewriting.words import Words
 from tactful.rollouts.base import Backend, Sampling
 from tactful.screeners.base import Screener
 
@@ -27,8 +28,8 @@ Method = Literal[
     "copy",
 ]
 """
-model            known idioms, then the trained model, the table of replacements, deletion
-replace          known idioms, then a search over the table of replacements, then deletion
+model            known idioms and words, then the trained model, the table of replacements, deletion
+replace          known idioms and words, then a search over the table of replacements, then deletion
 best-of-n        the best of some answers of the bare model to a few-shot prompt
 refine           the bare model told which words still insult, for some rounds
 contrastive      one answer of the bare model to examples of what passed and what failed
@@ -62,9 +63,10 @@ def sources_of(
         case "model":
             ours = PromptedModel(load(True), prompt=trained, sampling=sampling)
             table = Replacement(screener)
-            return [Idioms(), PastIdioms(ours, table), table, Deletion(screener)]
+            past = PastIdioms(ours, table)
+            return [Idioms(), Words(screener), past, table, Deletion(screener)]
         case "replace":
-            return [Idioms(), Replacement(screener), Deletion(screener)]
+            return [Idioms(), Words(screener), Replacement(screener), Deletion(screener)]
         case "best-of-n":
             return [PromptedModel(load(False), sampling=sampling)]
         case "refine":

@@ -14,7 +14,9 @@ _MENTION = r"(?<![\w@])@\w+"
 _HASHTAG = r"(?<![\w#])#\w+"
 _CODE = r"`[^`\n]+`"
 _NUMBER = r"(?<![\w.])[$€£]?\d[\d.,:/]*\d%?(?!\w)|(?<![\w.])[$€£]?\d%?(?!\w)"
-_QUOTE = r"\"[^\"\n]+\"|“[^”\n]+”"
+# Marks that hug what they quote: doubled ones, or one with spaces around it, are what a table or a
+# tokeniser left, and nobody can say what they open or close.
+_QUOTE = r"(?<![\w\"])\"(?=[^\s\"])[^\"\n]*[^\s\"]\"(?![\w\"])|“[^”\n]+”"
 
 _PROTECTED = re.compile("|".join((_CODE, _QUOTE, _LINK, _MENTION, _HASHTAG, _NUMBER)))
 _TAG = f"(?:{_LINK}|{_MENTION}|{_HASHTAG})"

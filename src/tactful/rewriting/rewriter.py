@@ -6,7 +6,10 @@
     failing sentences only ── sources propose ── gates ── rank ── best passing one
               │ none passes                                          │
               ▼                                                      ▼
-    unresolved: policy keep | mask | block                       rewritten
+    one that nearly does? ── yes ──────────────────────────────► rewritten
+              │ no
+              ▼
+    unresolved: policy keep | mask | block
 
 Sentences that do not fail are kept byte for byte. Whatever is assembled is screened once more as
 a whole, so the printed text never scores more toxic than its source.
@@ -43,6 +46,10 @@ from tactful.segment import split
 MASK = "[removed]"
 # Words from which on a sentence must keep all of `min_similarity`.
 _FULL_LENGTH = 6
+# What a candidate may be let off where nothing passes: numbers that it misses, not faults that it has.
+_WAIVED = frozenset({"toxicity", "similarity", "fluency"})
+# Of the similarity that is asked, what is asked then.
+_NEARLY = 0.7
 # Sentences whose candidates are judged together.
 _GROUP = 16
 
@@ -63,6 +70,12 @@ class RewriteConfig(Config):
     )
     min_fluency: float = Field(
         default=0.1, ge=0, le=1, description="Least fluency relative to the source."
+    )
+    lenient: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Toxicity up to which the best candidate is printed where none passes; 0: never.",
     )
     samples: int = Field(default=8, ge=1, description="Rewrites that the model is asked for.")
     temperature: float = Field(default=0.8, gt=0, description="How freely it writes.")
@@ -276,6 +289,29 @@ class Rewriter:
                 continue
             for piece, responses in zip(open_pieces, answered, strict=True):
                 piece.responses += responses
+        self._relent([p for p in pieces if p.failing and not p.passing and not p.failure])
+
+    def _relent(self, pieces: Sequence[_Piece]) -> None:
+        """Let what nearly passes pass, where nothing does: a mask in its place would say less.
+
+        It must be more likely decent than not and less toxic than its source. Which gates it was
+        let off stands in the result.
+        """
+        lenient = self.config.lenient
+        near = [
+            (piece, row, response)
+            for piece in pieces
+            for row, response in enumerate(piece.responses)
+            if _WAIVED.issuperset(response.failed)
+            and response.scores["toxicity"] < min(lenient, piece.score)
+        ]
+        scores = [dict(response.scores) for _, _, response in near]
+        self._measure([p.core for p, _, _ in near], [r.rewrite for _, _, r in near], scores)
+        for (piece, row, response), found in zip(near, scores, strict=True):
+            if found["similarity"] >= _NEARLY * self._least_similarity(piece.core):
+                piece.responses[row] = replace(
+                    response, scores=found, failed=(), waived=response.failed
+                )
 
     def _respond(
         self, pieces: Sequence[_Piece], proposed: Sequence[Sequence[str]]
@@ -295,11 +331,7 @@ class Rewriter:
         open_rows = [row for row, gates in enumerate(failed) if not gates]
         sources = [pairs[row][0].core for row in open_rows]
         rewrites = [pairs[row][1] for row in open_rows]
-        for name, scorer in (("similarity", self.similarity), ("fluency", self.fluency)):
-            if scorer is None:
-                continue
-            for row, value in zip(open_rows, scorer(sources, rewrites).tolist(), strict=True):
-                scores[row][name] = value
+        self._measure(sources, rewrites, [scores[row] for row in open_rows])
         for row in open_rows:
             if scores[row]["similarity"] < self._least_similarity(pairs[row][0].core):
                 failed[row] = ("similarity",)
@@ -310,6 +342,16 @@ class Rewriter:
             for (piece, text), score, gates in zip(pairs, scores, failed, strict=True)
         )
         return [[next(responses) for _ in texts] for texts in proposed]
+
+    def _measure(
+        self, sources: Sequence[str], rewrites: Sequence[str], scores: Sequence[dict[str, float]]
+    ) -> None:
+        """Add what the neural scorers say to the scores of each rewrite."""
+        for name, scorer in (("similarity", self.similarity), ("fluency", self.fluency)):
+            if scorer is None or not scores:
+                continue
+            for found, value in zip(scores, scorer(sources, rewrites).tolist(), strict=True):
+                found[name] = value
 
     def _least_similarity(self, source: str) -> float:
         """A short sentence has little besides its insult, so less of it can be kept."""
@@ -366,6 +408,7 @@ class Rewriter:
             toxicity=(job.score, after),
             similarity=_least("similarity", ranked),
             fluency=_least("fluency", ranked),
+            reason=_let_off(ranked),
             alternatives=_alternatives(job.pieces, ranked),
             spans=tuple(self.screener.explain(job.text)),
         )
@@ -469,6 +512,12 @@ def _least(score: str, ranked: Sequence[Sequence[Response]]) -> float | None:
     return min(
         (best[0].scores[score] for best in ranked if best and score in best[0].scores), default=None
     )
+
+
+def _let_off(ranked: Sequence[Sequence[Response]]) -> str:
+    """The gates that what was chosen did not pass; empty where it passed them all."""
+    gates = dict.fromkeys(gate for best in ranked if best for gate in best[0].waived)
+    return f"nearly passed ({', '.join(gates)})" if gates else ""
 
 
 def _alternatives(

@@ -1,0 +1,97 @@
+"""Insults with one plain meaning, each said plainly: "is a liar" -> "is untruthful".
+
+To a small model they are all alike: it writes "a bad person" for a liar, a coward and a fool, and the
+point is gone with the insult. What such a word says of somebody is known, so it is written down
+(assets/idioms.yaml), and only how it stands in its sentence is found out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from tactful.rewriting.idioms import Rule, compiled, found, listed, soften, ways
+from tactful.rewriting.lexicon import flagged_words
+from tactful.screeners.base import Screener
+
+# What may follow when nothing more is said of the person: "is a fool for a king" says more.
+_ENDS = (
+    r"(?= ?(?:[.,!?;:)]|$)| (?:and|but|because|cause|if|when|as|to|in|on|at|with|or|so|while|like"
+    r"|too|though|tho|lol|for(?! an?\b))\b)"
+)
+_THIS = (
+    "another|one|some|any|every|each|no|this|that|the|my|your|his|her|our|their|little|usual|true"
+)
+_THESE = "these|those|the|my|your|his|her|our|their|both"
+_ADVERBS = r"(?: (?:just|really|only|still|always|also|clearly|obviously|all|not|truly))*"
+
+
+class Words:
+    """The text with its idioms said decently and its plain insults said plainly."""
+
+    name = "words"
+
+    def __init__(self, screener: Screener) -> None:
+        self.screener = screener
+
+    def propose(self, sources: Sequence[str]) -> list[list[str]]:
+        return [self._said(source) for source in sources]
+
+    def _said(self, source: str, most: int = 6) -> list[str]:
+        text = (soften(source, most=1) or [source])[0]
+        minded = flagged_words(text, self.screener)
+        # A word that the screener does not mind where it stands is no insult there.
+        places = [
+            (match, options)
+            for match, options in found(text, _rules())
+            if any(match.start() < end and start < match.end() for start, end in minded)
+        ]
+        return ways(text, places, most=most)
+
+
+@cache
+def _rules() -> tuple[Rule, ...]:
+    people = [
+        rule
+        for says, words in listed()["people"].items()
+        for rule in person_rules(says, words, contempt=says in listed()["contempt"])
+    ]
+    return compiled([*people, *listed()["words"]])
+
+
+def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
+    """How people who are called one of some words are spoken of otherwise, as rules are written.
+
+    Args:
+        says: What the words say of somebody: an adjective.
+        words: The words in the singular, as alternatives of a pattern.
+        contempt: Whether they say little but contempt.
+    """
+    one, many = f"<MODS>(?:{words})", f"<MODS>(?:{words})e?s"
+    # Where somebody is only meant, mere contempt says nothing.
+    meant = "" if contempt else says
+    article = "an" if says[0] in "aeiou" else "a"
+    return [
+        # Spoken to: "read it, you idiot", "idiot, read it", "you idiots".
+        [rf"(\w+) ?,? (?:you|u|ya) {one}(?= ?(?:[.!?]|$))", "<1>"],
+        [rf"(\w+) ?, {one}(?= ?(?:[.!?]|$))", "<1>"],
+        [rf"^(?:hey |oh |well )?(?:you )?{one} ?[,!.:]+ ?(\w+)", "<1>"],
+        [rf"^(?:hey |oh |well |you )?{many} ?, ?(\w+)", "<1>"],
+        [rf"(you|yall|u) {many}", "<1> people", "<1>"],
+        # Said of somebody, and so the point: "is an idiot", "are idiots", "look like idiots".
+        [rf"(<BE>)({_ADVERBS})(?: such| quite)? an? {one}{_ENDS}", f"<1><2> {says}"],
+        [rf"(<BE>)({_ADVERBS}) {many}{_ENDS}", f"<1><2> {says}"],
+        [
+            rf"(look|sound|seem)(s|ed|ing|) like (?:(?:such )?an? {one}|{many}){_ENDS}",
+            f"<1><2> {says}",
+        ],
+        # Before some nouns it is as an adjective: "a fool idea".
+        [f"an? {one} (?=<NOUN>\\b)", f"{article} {says} "],
+        [f"({_THIS}) {one} (?=<NOUN>\\b)", f"<1> {says} "],
+        [f"an? {one}", f"{article} {says} person"],
+        # Said to mean somebody, while the point is another: "this idiot parks here".
+        [f"({_THESE}) {many}", f"<1> {meant} people".replace("  ", " "), f"<1> {says} people"],
+        [f"({_THIS}) {one}", f"<1> {meant} person".replace("  ", " "), f"<1> {says} person"],
+        [rf"(?<!\ba )(?<!\ban ){many}", f"{says} people", "people"],
+        [one, f"{meant} person".strip()],
+    ]
