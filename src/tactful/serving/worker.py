@@ -18,8 +18,6 @@ run anything.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -34,6 +32,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO, Protocol
 
 from tactful.errors import ConfigError, TactfulError
+from tactful.memory import give_back
 from tactful.records import Rewrite, Span
 from tactful.serving.settings import EngineConfig
 
@@ -113,7 +112,7 @@ def _serve(frames: queue.Queue[Any], answers: BinaryIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-    _give_back()
+    give_back()
     answer({"ready": engine.name})
     while True:
         frame = frames.get()
@@ -121,14 +120,7 @@ def _serve(frames: queue.Queue[Any], answers: BinaryIO) -> None:
             answer(frame)
             continue
         answer(_rewrite(engine, frame["texts"], frame["force"]))
-        _give_back()
-
-
-def _give_back() -> None:
-    """Return freed memory: glibc keeps what loading and batches of odd sizes freed, half a gigabyte."""
-    # Other C libraries have no such call, and give back by themselves.
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        give_back()
 
 
 def _start(config: EngineConfig) -> Rewrites:
