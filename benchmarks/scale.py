@@ -100,7 +100,8 @@ class _Watched:
         self.seconds = 0.0
         self.completions = 0
         for source in rewriter.sources:
-            backend = getattr(source, "backend", None)
+            # The model stands behind the idioms.
+            backend = getattr(getattr(source, "model", source), "backend", None)
             if backend is not None:
                 backend.generate = self._around(backend.generate)
 

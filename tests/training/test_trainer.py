@@ -110,7 +110,7 @@ def test_a_game_makes_what_the_follower_likes_likelier(base: Path, tmp_path: Pat
     sources = [row["text"] for row in rows]
     before = game.play(sources, 99).metrics()["value"]
     config = SROConfig(
-        steps=15,
+        steps=40,
         batch=8,
         learning_rate=3e-3,
         log_every=1,
