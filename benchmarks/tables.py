@@ -176,7 +176,7 @@ def _rewriting(name: str, method: Method, *more: str) -> System:
     """A whole rewriter, with gates, ranking and policy, by where its candidates come from."""
     rewriter = Rewriter.load(method=method)
     # All that decides a rewrite, and nothing that only reads and writes files.
-    parts = "rewriter methods candidates idioms replace edits lexicon gates protect language rerank"
+    parts = "rewriter methods candidates idioms words replace edits lexicon gates protect language rerank"
     code = _code(
         *(f"rewriting/{part}.py" for part in parts.split()),
         *("screeners/threats.py", "segment.py", "scorers/consensus.py", "assets/*.*"),

@@ -69,3 +69,9 @@ def test_what_is_said_instead_is_decent() -> None:
     screener = LinearScreener.load()
     texts = [f"they are {says} ." for says in listed()["people"]]
     assert (screener.toxicity(texts) < screener.thresholds.passing).all()
+
+
+@pytest.mark.timeout(30)
+def test_a_text_full_of_insults_is_not_gone_through_from_each_of_them(words: Words) -> None:
+    """Words that may stand before an insult are few, or each would read on to the end."""
+    assert words.propose(["stupid " * 1500])

@@ -8,7 +8,7 @@ instead of learned.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -72,14 +72,24 @@ def ways(text: str, places_found: Sequence[Place], *, most: int) -> list[str]:
 
 def found(text: str, listed: Sequence[Rule]) -> list[Place]:
     """The places that rules match, left to right; the first rule that matches a place has it."""
-    taken = protected_ranges(text)
+    # By character, as a long text has thousands of places, and each is held against all others.
+    taken = marked(text, protected_ranges(text))
     matches = []
     for rule in listed:
         for match in rule.pattern.finditer(text):
-            if all(match.end() <= start or end <= match.start() for start, end in taken):
-                taken.append(match.span())
+            start, end = match.span()
+            if not any(taken[start:end]):
+                taken[start:end] = bytes([1]) * (end - start)
                 matches.append((match, rule.options))
     return sorted(matches, key=lambda one: one[0].start())
+
+
+def marked(text: str, spans: Iterable[tuple[int, int]]) -> bytearray:
+    """For each character of a text whether it is in one of some spans."""
+    marks = bytearray(len(text))
+    for start, end in spans:
+        marks[start:end] = bytes([1]) * (end - start)
+    return marks
 
 
 def _edits(match: re.Match[str], options: Sequence[str]) -> list[Edit]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from tactful.rewriting.idioms import Rule, compiled, found, listed, soften, ways
+from tactful.rewriting.idioms import Rule, compiled, found, listed, marked, soften, ways
 from tactful.rewriting.lexicon import flagged_words
 from tactful.screeners.base import Screener
 
@@ -23,7 +23,7 @@ _THIS = (
     "another|one|some|any|every|each|no|this|that|the|my|your|his|her|our|their|little|usual|true"
 )
 _THESE = "these|those|the|my|your|his|her|our|their|both"
-_ADVERBS = r"(?: (?:just|really|only|still|always|also|clearly|obviously|all|not|truly))*"
+_ADVERBS = r"(?: (?:just|really|only|still|always|also|clearly|obviously|all|not|truly)){0,3}"
 
 
 class Words:
@@ -39,12 +39,12 @@ class Words:
 
     def _said(self, source: str, most: int = 6) -> list[str]:
         text = (soften(source, most=1) or [source])[0]
-        minded = flagged_words(text, self.screener)
+        minded = marked(text, flagged_words(text, self.screener))
         # A word that the screener does not mind where it stands is no insult there.
         places = [
             (match, options)
             for match, options in found(text, _rules())
-            if any(match.start() < end and start < match.end() for start, end in minded)
+            if any(minded[match.start() : match.end()])
         ]
         return ways(text, places, most=most)
 
@@ -69,7 +69,7 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
     """
     one, many = f"<MODS>(?:{words})", f"<MODS>(?:{words})e?s"
     # Where somebody is only meant, mere contempt says nothing.
-    meant = "" if contempt else says
+    meant = "" if contempt else f"{says} "
     article = "an" if says[0] in "aeiou" else "a"
     return [
         # Spoken to: "read it, you idiot", "idiot, read it", "you idiots".
@@ -90,8 +90,9 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
         [f"({_THIS}) {one} (?=<NOUN>\\b)", f"<1> {says} "],
         [f"an? {one}", f"{article} {says} person"],
         # Said to mean somebody, while the point is another: "this idiot parks here".
-        [f"({_THESE}) {many}", f"<1> {meant} people".replace("  ", " "), f"<1> {says} people"],
-        [f"({_THIS}) {one}", f"<1> {meant} person".replace("  ", " "), f"<1> {says} person"],
+        [f"({_THESE}) {many}", f"<1> {meant}people", f"<1> {says} people"],
+        [f"({_THIS}) {one}", f"<1> {meant}person", f"<1> {says} person"],
+        # "A fools errand" is nobody's.
         [rf"(?<!\ba )(?<!\ban ){many}", f"{says} people", "people"],
-        [one, f"{meant} person".strip()],
+        [one, f"{meant}person"],
     ]
