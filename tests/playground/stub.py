@@ -24,6 +24,9 @@ class Told(Stub):
             shown = {"unresolved": "[removed]", "escalated": rest, "error": ""}.get(name, rest)
             scores = (0.9, 0.9 if name == "escalated" else 0.0)
             return Rewrite(text, shown, name, scores, reason="so told", model=self.name)
+        if text.startswith(":rewritten"):
+            scores = (0.9, 0.4)
+            return Rewrite(text, rest, "rewritten", scores, 0.8, 0.9, reason="nearly passed (x)")
         if "slowly" in text:
             time.sleep(0.4)
         return super()._rewrite(text, force)

@@ -62,6 +62,15 @@ def test_every_status_is_told_in_words(page: Page) -> None:
     assert page.all("#choices .toxic[aria-hidden]")
 
 
+def test_a_rewrite_that_nearly_passed_is_told_from_one_that_did(page: Page) -> None:
+    """Whoever moderates should look at it twice."""
+    page.rewrite("what kind of idiot parks here?")
+    assert "passed every check" in page.text("meaning")
+    page.rewrite(":rewritten some words")
+    assert page.text("meaning").startswith("No rewrite passed every check")
+    assert page.text("reason") == "Reason: nearly passed (x)."
+
+
 def test_toxic_text_is_hidden_until_asked_for(page: Page) -> None:
     """Blurred, unsaid by a screen reader; the wish to see it is remembered."""
     page.rewrite("you idiot")

@@ -4,7 +4,7 @@ import { ask, server } from "./api.js";
 import * as decisions from "./decisions.js";
 import { byId, download, make, number, score, tell } from "./dom.js";
 import { setting } from "./settings.js";
-import { STATUS, blurred, hiddenNote, marked, shown } from "./text.js";
+import { NEARLY, STATUS, blurred, hiddenNote, marked, shown } from "./text.js";
 
 let now = null; // {text, model, result, candidates, chosen, row}
 
@@ -74,7 +74,8 @@ function show(text, { model, results: [result] }) {
   const [name, words] = STATUS[result.status];
   byId("status").textContent = name;
   byId("result").dataset.status = result.status;
-  byId("meaning").textContent = words;
+  // A rewrite comes with a reason only where it was let off a check.
+  byId("meaning").textContent = result.status === "rewritten" && result.reason ? NEARLY : words;
   tell(byId("reason"), result.reason ? `Reason: ${result.reason}.` : "");
   const original = byId("original");
   const pieces = marked(text, result.spans);

@@ -123,6 +123,8 @@ export function shown(before, after) {
   });
 }
 
+export const NEARLY = "No rewrite passed every check. This is the best of those that nearly did; look at it twice.";
+
 export const STATUS = {
   unchanged: ["Left as it is", "The text is already decent, so it was not touched."],
   rewritten: ["Rewritten", "A rewrite passed every check: less toxic, same meaning, readable."],
