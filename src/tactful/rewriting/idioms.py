@@ -70,16 +70,16 @@ def ways(text: str, places_found: Sequence[Place], *, most: int) -> list[str]:
     return [way for way in dict.fromkeys(edited) if way.strip() and way != text]
 
 
-def found(text: str, listed: Sequence[Rule]) -> list[Place]:
+def found(text: str, searched: Sequence[Rule]) -> list[Place]:
     """The places that rules match, left to right; the first rule that matches a place has it."""
     # By character, as a long text has thousands of places, and each is held against all others.
     taken = marked(text, protected_ranges(text))
     matches = []
-    for rule in listed:
+    for rule in searched:
         for match in rule.pattern.finditer(text):
             start, end = match.span()
             if not any(taken[start:end]):
-                taken[start:end] = bytes([1]) * (end - start)
+                _mark(taken, start, end)
                 matches.append((match, rule.options))
     return sorted(matches, key=lambda one: one[0].start())
 
@@ -88,8 +88,12 @@ def marked(text: str, spans: Iterable[tuple[int, int]]) -> bytearray:
     """For each character of a text whether it is in one of some spans."""
     marks = bytearray(len(text))
     for start, end in spans:
-        marks[start:end] = bytes([1]) * (end - start)
+        _mark(marks, start, end)
     return marks
+
+
+def _mark(marks: bytearray, start: int, end: int) -> None:
+    marks[start:end] = bytes([1]) * (end - start)
 
 
 def _edits(match: re.Match[str], options: Sequence[str]) -> list[Edit]:
