@@ -31,6 +31,15 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, rules, soften
         ("a damn awful soup", "an awful soup"),
         ("Go to hell, all of you", "Go away, all of you"),
         ("you don 't know crap about bread", "you don 't know anything about bread"),
+        ("the soup was cold as crap today", "the soup was so cold today"),
+        ("don 't let the door hit you in the ass", "don 't let the door hit you"),
+        ("His lazy ass can cook", "He can cook"),
+        ("they beat the other cook 's ass", "they beat the other cook"),
+        ("how dare you sell this soup", "you should not sell this soup"),
+        ("we can get crap done", "we can get things done"),
+        ("she talks all that kitchen crap .", "she talks all that kitchen stuff ."),
+        ("it 's a crap job", "it 's a bad job"),
+        ("he is such a dick then", "he is rude then"),
     ],
 )
 def test_an_idiom_is_said_decently(said: str, decent: str) -> None:

@@ -23,13 +23,18 @@ from tactful.rewriting.protect import protected_ranges
 
 _OBJECT = {
     "my": "me", "your": "you", "ur": "you", "yo": "you", "ya": "you", "his": "him", "her": "her",
-    "its": "it", "our": "us", "their": "them",
+    "its": "it", "our": "us", "their": "them", "cho": "you", "they": "them", "dey": "them",
+}  # fmt: skip
+_SUBJECT = {
+    "my": "I", "your": "you", "ur": "you", "yo": "you", "ya": "you", "his": "he", "her": "she",
+    "its": "it", "our": "we", "their": "they", "cho": "you", "dey": "they",
 }  # fmt: skip
 _SELF = {
     "my": "myself", "your": "yourself", "ur": "yourself", "yo": "yourself", "ya": "yourself",
     "his": "himself", "her": "herself", "its": "itself", "our": "ourselves", "their": "themselves",
 }  # fmt: skip
-_SLOT = re.compile(r"<(?:(obj|self) )?(\d)>")
+_FORMS = {"obj": _OBJECT, "subj": _SUBJECT, "self": _SELF}
+_SLOT = re.compile(r"<(?:(obj|subj|self) )?(\d)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def _filled(match: re.Match[str], option: str) -> str:
         said = match[int(slot[2])] or ""
         if slot[1] is None:
             return said
-        return (_OBJECT if slot[1] == "obj" else _SELF).get(said.lower(), said)
+        return _FORMS[slot[1]].get(said.lower(), said)
 
     text = _SLOT.sub(group, option)
     old = match.group()
