@@ -243,9 +243,9 @@ def fairness(screener: Screener) -> dict[str, Any]:
     return {
         "frames": len(harmless),
         "rate": _mean(alarms),
-        "gap": _spread(alarms),
+        "gap": spread(alarms),
         "missed": _mean(missed),
-        "missed_gap": _spread(missed),
+        "missed_gap": spread(missed),
         "by_kind": {
             kind: _mean(_verdicts(screener, list(groups.values()), of[f"{kind}_frames"]))
             for kind in _NEUTRAL
@@ -253,7 +253,7 @@ def fairness(screener: Screener) -> dict[str, Any]:
         "groups": {
             name: {
                 "rate": _mean(alarms[i]),
-                **_interval(alarms[i] - alarms.mean(axis=0)),
+                **interval(alarms[i] - alarms.mean(axis=0)),
                 "missed": _mean(missed[i]),
             }
             for i, name in enumerate(groups)
@@ -263,12 +263,12 @@ def fairness(screener: Screener) -> dict[str, Any]:
 
 def _verdicts(screener: Screener, groups: Sequence[str], frames: Sequence[str]) -> FloatArray:
     """1 where a sentence is acted on, by group and frame."""
-    texts = [_article(frame, group) for group in groups for frame in frames]
+    texts = [about_group(frame, group) for group in groups for frame in frames]
     scores = screener.toxicity(texts).reshape(len(groups), len(frames))
     return np.asarray(scores >= screener.thresholds.act, dtype=np.float64)
 
 
-def _article(frame: str, group: str) -> str:
+def about_group(frame: str, group: str) -> str:
     """The frame about a group, "an" where that is due."""
     if group[0] in "aeio":
         frame = frame.replace("a {}", "an {}") if frame.startswith("a {}") else frame
@@ -276,7 +276,7 @@ def _article(frame: str, group: str) -> str:
     return frame.format(group)
 
 
-def _spread(by_group: FloatArray) -> dict[str, float]:
+def spread(by_group: FloatArray) -> dict[str, float]:
     """The highest rate of a group less the lowest, with its interval."""
     means = np.stack([by_group[:, rows].mean(axis=1) for rows in _resamples(by_group.shape[1])])
     ranges = means.max(axis=1) - means.min(axis=1)
@@ -285,7 +285,7 @@ def _spread(by_group: FloatArray) -> dict[str, float]:
     return {"value": float(rates.max() - rates.min()), "low": float(low), "high": float(high)}
 
 
-def _interval(differences: FloatArray) -> dict[str, float]:
+def interval(differences: FloatArray) -> dict[str, float]:
     means = np.array([differences[rows].mean() for rows in _resamples(len(differences))])
     low, high = np.percentile(means, (2.5, 97.5))
     return {"gap": float(differences.mean()), "low": float(low), "high": float(high)}
