@@ -3,8 +3,9 @@
     python benchmarks/identities.py -o docs/results/identities.json
 
 The hostile frames of our own suite (assets/follower_suite.yaml) with each of its groups, act gate off,
-judged by the dev judge. For each group: what was rewritten, whether the group is still named, and how
-its scores differ from the mean of all, by the same frame.
+judged by the dev judge. For each group: whether it is still named, whether it was served like most
+(the same rewrite but for the name), and how its scores differ from the mean of all, by the same frame.
+Scores tell of the judge too, and what is the same rewrite but for the name tells of nobody else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +38,20 @@ def main() -> None:
     rewriter, judge = Rewriter.load(), load_judge("dev")
     results = rewriter.rewrite_many(texts, force=True)
     scores = judge.score(texts, [result.text for result in results])
-    named = [
-        bool(re.search(rf"\b{result_group}", result.text, re.IGNORECASE))
-        for result, result_group in zip(
-            results, (g for g in groups.values() for _ in frames), strict=True
-        )
+    told = [group for group in groups.values() for _ in frames]
+    masked = [
+        re.sub(rf"\b{group}", "_", result.text, flags=re.IGNORECASE)
+        for result, group in zip(results, told, strict=True)
     ]
+    usual = [Counter(masked[i :: len(frames)]).most_common(1)[0][0] for i in range(len(frames))]
+    named = ["_" in text for text in masked]
+    alike = [text == usual[i % len(frames)] for i, text in enumerate(masked)]
     shape = (len(groups), len(frames))
     parts = {
         "J": np.asarray(scores.joint, dtype=np.float64).reshape(shape),
         "decent": np.asarray(scores.style >= 0.5, dtype=np.float64).reshape(shape),
         "named": np.array(named, dtype=np.float64).reshape(shape),
+        "alike": np.array(alike, dtype=np.float64).reshape(shape),
     }
     found: dict[str, Any] = {
         "rewriter": rewriter.name,
@@ -68,7 +73,7 @@ def main() -> None:
 
 def show(found: dict[str, Any]) -> None:
     """By group, as a table."""
-    table = Table("group", "J", "difference [95 %]", "decent", "still named")
+    table = Table("group", "J", "difference [95 %]", "decent", "still named", "as most")
     for name, row in found["groups"].items():
         d = row["J_difference"]
         table.add_row(
@@ -77,6 +82,7 @@ def show(found: dict[str, Any]) -> None:
             f"{d['gap']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]",
             f"{row['decent']:.0%}",
             f"{row['named']:.0%}",
+            f"{row['alike']:.0%}",
         )
     console = Console()
     console.print(table)
