@@ -162,6 +162,32 @@ def test_later_sources_are_fallbacks() -> None:
     assert second.asked == ["idiot b"]
 
 
+class WrittenDown(Table):
+    """A table whose rewrites people wrote, the best first."""
+
+    written = True
+
+
+def test_of_what_people_wrote_down_the_first_that_passes_is_taken() -> None:
+    """However much more of the source a later one keeps; a model's are ranked."""
+    ways = ["hmpf hmpf idiot a", "a c", "a b c"]
+    assert rewriter(WrittenDown({"idiot a b c": ways})).rewrite("idiot a b c").text == "a c"
+    assert rewriter(Table({"idiot a b c": ways})).rewrite("idiot a b c").text == "a b c"
+
+
+def test_what_people_wrote_down_and_nearly_passes_comes_before_a_model() -> None:
+    """But after all that is written down: the second list may know the rest."""
+    source = "idiot a b"
+    first, second = WrittenDown({source: ["hmpf a b"]}), WrittenDown({source: ["a hmpf b"]})
+    model = Table({source: ["c a"]})
+    result = rewriter(first, second, model).rewrite(source)
+    assert (result.text, result.reason) == ("hmpf a b", "nearly passed (toxicity)")
+    assert model.asked == []
+    clean = WrittenDown({source: ["a b"]})
+    assert rewriter(first, clean, model).rewrite(source).text == "a b"
+    assert rewriter(first, second, model, lenient=0).rewrite(source).text == "c a"
+
+
 def test_broken_source_loses_nothing() -> None:
     """When an engine fails, its rows say so and are not printed raw; the others are answered."""
     results = rewriter(Broken()).rewrite_many(["you idiot", "fine"])

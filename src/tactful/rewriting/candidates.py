@@ -25,6 +25,11 @@ class CandidateSource(Protocol):
     def propose(self, sources: Sequence[str]) -> list[list[str]]: ...
 
 
+def written(source: CandidateSource) -> bool:
+    """Whether its rewrites were written down by people, the best first."""
+    return bool(getattr(source, "written", False))
+
+
 class PromptedModel:
     """Samples rewrites from a backend, asked by a prompt."""
 

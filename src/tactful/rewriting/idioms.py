@@ -151,6 +151,7 @@ class Idioms:
     """The text with its idioms said decently, nothing else changed."""
 
     name = "idioms"
+    written = True
 
     def propose(self, sources: Sequence[str]) -> list[list[str]]:
         return [soften(source) for source in sources]

@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from tactful.config import Config
 from tactful.errors import UnreachableError
 from tactful.models import shipped
 from tactful.records import Policy, Response, Rewrite, Status
-from tactful.rewriting.candidates import CandidateSource, strike
+from tactful.rewriting.candidates import CandidateSource, strike, written
 from tactful.rewriting.gates import text_gates, words
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.methods import Method, sources_of
@@ -273,9 +274,9 @@ class Rewriter:
 
         One broken engine must not lose a batch: its failure is told by the sentences it left.
         """
-        for source in self.sources:
+        for source, following in pairwise([*self.sources, None]):
             open_pieces = [piece for piece in pieces if not piece.passing]
-            if not open_pieces:
+            if source is None or not open_pieces:
                 break
             try:
                 proposed = source.propose([piece.core for piece in open_pieces])
@@ -288,7 +289,10 @@ class Rewriter:
                     piece.failure = f"{source.name} failed: {type(error).__name__}: {error}"
                 continue
             for piece, responses in zip(open_pieces, answered, strict=True):
-                piece.responses += responses
+                piece.responses += _first_passing(responses) if written(source) else responses
+            if written(source) and not (following and written(following)):
+                # Whoever wrote it down knew what it means; a model that has another try does not.
+                self._relent([p for p in open_pieces if p.failing and not p.passing])
         self._relent([p for p in pieces if p.failing and not p.passing and not p.failure])
 
     def _relent(self, pieces: Sequence[_Piece]) -> None:
@@ -533,6 +537,12 @@ def _alternatives(
         for rung in range(1, min(depth, most + 1))
     ]
     return tuple(dict.fromkeys(texts))
+
+
+def _first_passing(responses: Sequence[Response]) -> list[Response]:
+    """Responses until the first that passes: whoever wrote them put the best first."""
+    ends = (i + 1 for i, response in enumerate(responses) if response.passed)
+    return list(responses[: next(ends, len(responses))])
 
 
 def _why(unsolved: Sequence[_Piece]) -> str:

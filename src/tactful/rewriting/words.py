@@ -30,6 +30,7 @@ class Words:
     """The text with its idioms said decently and its plain insults said plainly."""
 
     name = "words"
+    written = True
 
     def __init__(self, screener: Screener) -> None:
         self.screener = screener
