@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +251,35 @@ def test_calls_side_by_side_have_processes_of_their_own() -> None:
     assert list(side_by_side(where, [(5, False)], jobs=1)) == [(0, (5, os.getpid()))]
     with pytest.raises(DataError, match="number 1 cannot be done"):
         list(side_by_side(where, [(1, True)], jobs=2))
+
+
+def test_runs_do_not_outlive_who_began_them(tmp_path: Path) -> None:
+    """Else a study that was killed goes on, and the next one writes into the same folders."""
+    calls = f"[({str(tmp_path)!r},)] * 2"
+    code = f"list(side_by_side(linger, {calls}, jobs=2))"
+    head = "from tests.lingering import linger; from tactful.contest import side_by_side; "
+    caller = subprocess.Popen([sys.executable, "-c", head + code], cwd=ROOT)
+    try:
+        until(lambda: len(list(tmp_path.iterdir())) == 2)
+    finally:
+        caller.kill()
+        caller.wait()
+    until(lambda: not any(alive(int(file.name)) for file in tmp_path.iterdir()))
+
+
+def until(holds: Callable[[], bool], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def alive(process: int) -> bool:
+    """Whether it runs; one that ended and waits to be collected does not."""
+    try:
+        return " Z " not in Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def test_recipes_that_differ_in_more_than_their_method(

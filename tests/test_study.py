@@ -49,7 +49,7 @@ def test_every_cell_is_a_recipe_that_loads() -> None:
             assert noise.false_pass == noise.false_fail == arm.level
         # Both forms write the same number of rewrites.
         assert recipe.train.steps is not None
-        assert recipe.train.steps * recipe.train.batch * recipe.play.samples == 1536
+        assert recipe.train.steps * recipe.train.batch * recipe.play.samples == 768
         assert recipe.train.look_every % recipe.train.save_every == 0
 
 

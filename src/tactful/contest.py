@@ -10,7 +10,10 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
+import os
 import resource
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -159,10 +162,19 @@ def side_by_side(
 
 
 def _alone() -> None:
-    """One thread for each run, or they stand in each other's way."""
+    """One thread for each run, or they stand in each other's way; and none outlives its caller."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+
+
+def _end_with_the_caller() -> None:
+    """Whoever is gone cannot stop what it began. A run that is told to end leaves a checkpoint."""
+    caller = multiprocessing.parent_process()
+    if caller is not None:
+        caller.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(entrant: Entrant, texts: Sequence[str], folder: Path, judge: str, key: str) -> Outcome:

@@ -54,8 +54,8 @@ _BOOT = 2000
 # The same number of rewrites for both forms: ours has four of each source, the paper's one. What
 # counts is the end, and a look on the way costs as much as four steps: the short runs have none.
 SMALL = {
-    "paper": ("train.steps=96", "train.look_every=0", "train.save_every=24"),
-    "ours": ("train.steps=24", "play.samples=4", "train.look_every=0", "train.save_every=6"),
+    "paper": ("train.steps=48", "train.look_every=0", "train.save_every=12"),
+    "ours": ("train.steps=12", "play.samples=4", "train.look_every=0", "train.save_every=6"),
 }
 FULL = {
     "paper": ("train.steps=320", "train.look_every=80", "train.save_every=40"),
