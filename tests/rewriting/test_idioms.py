@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tactful.rewriting.idioms import Idioms, PastIdioms, found, rules, soften
+from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, soften
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,13 @@ def test_an_idiom_is_said_decently(said: str, decent: str) -> None:
 )
 def test_other_words_names_and_quotations_are_left(text: str) -> None:
     assert soften(text) == []
+
+
+def test_all_that_is_listed_is_text() -> None:
+    """To YAML a bare word may be something else: `false`, `no`, `on`."""
+    for rules_of in (listed()["rules"], listed()["words"]):
+        assert [part for rule in rules_of for part in rule if not isinstance(part, str)] == []
+        assert all(len(rule) > 1 for rule in rules_of)
 
 
 def test_the_first_rule_has_a_place_and_places_do_not_overlap() -> None:
