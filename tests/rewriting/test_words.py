@@ -35,7 +35,7 @@ def words() -> Words:
         ("they look like fools", "they look unwise"),
         ("Idiots everywhere!", "Unwise people everywhere!"),
         ("your ignorance is pathetic", "your lack of knowledge is disappointing"),
-        ("the dumbest thing of all", "the least wise thing of all"),
+        ("the dumbest thing of all", "the worst thing of all"),
         ("the new bus timetable sucks .", "the new bus timetable is bad ."),
     ],
 )
