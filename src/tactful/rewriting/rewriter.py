@@ -11,9 +11,10 @@
               ▼
     unresolved: policy keep | mask | block
 
-What people wrote down (idioms, words) is taken as they ordered it, and where it nearly passes, before the
-sources that come after it are asked. Sentences that do not fail are kept byte for byte. Whatever is assembled is screened once more as
-a whole, so the printed text never scores more toxic than its source.
+What people wrote down (idioms, words) is taken as they ordered it, and where it nearly passes, before
+the sources that come after it are asked. Sentences that do not fail are kept byte for byte. Whatever
+is assembled is screened once more as a whole, so the printed text never scores more toxic than its
+source.
 """
 
 from __future__ import annotations
