@@ -28,6 +28,7 @@ from tactful.scorers.similarity import MiniLMSimilarity
 from tactful.training.game import Gate
 from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer
+from tests.calls import where
 from tests.evaluation.fake_judge import RuleJudge
 from tests.tiny import tiny_causal_lm, tiny_embedder
 
@@ -236,12 +237,6 @@ def test_gains_are_paired_and_averaged_over_seeds() -> None:
     assert found == paired_bootstrap([0.4, 0.2], [0.1, 0.1])
 
 
-def where(number: int, fails: bool) -> tuple[int, int]:
-    if fails:
-        raise DataError(f"number {number} cannot be done")
-    return number, os.getpid()
-
-
 def test_calls_side_by_side_have_processes_of_their_own() -> None:
     found = dict(side_by_side(where, [(n, False) for n in range(2)], jobs=2))
     assert {n: number for n, (number, _) in found.items()} == {0: 0, 1: 1}
@@ -257,7 +252,7 @@ def test_runs_do_not_outlive_who_began_them(tmp_path: Path) -> None:
     """Else a study that was killed goes on, and the next one writes into the same folders."""
     calls = f"[({str(tmp_path)!r},)] * 2"
     code = f"list(side_by_side(linger, {calls}, jobs=2))"
-    head = "from tests.lingering import linger; from tactful.contest import side_by_side; "
+    head = "from tests.calls import linger; from tactful.contest import side_by_side; "
     caller = subprocess.Popen([sys.executable, "-c", head + code], cwd=ROOT)
     try:
         until(lambda: len(list(tmp_path.iterdir())) == 2)
