@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from tactful.training.policy import LoraSettings, Policy
 from tactful.training.trainer import SROConfig, SROTrainer
 from tests.calls import where
 from tests.evaluation.fake_judge import RuleJudge
+from tests.serving.running import until
 from tests.tiny import tiny_causal_lm, tiny_embedder
 
 ROOT = Path(__file__).parent.parent
@@ -255,18 +255,11 @@ def test_runs_do_not_outlive_who_began_them(tmp_path: Path) -> None:
     head = "from tests.calls import linger; from tactful.contest import side_by_side; "
     caller = subprocess.Popen([sys.executable, "-c", head + code], cwd=ROOT)
     try:
-        until(lambda: len(list(tmp_path.iterdir())) == 2)
+        until(lambda: len(list(tmp_path.iterdir())) == 2, within=90)
     finally:
         caller.kill()
         caller.wait()
-    until(lambda: not any(alive(int(file.name)) for file in tmp_path.iterdir()))
-
-
-def until(holds: Callable[[], bool], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    until(lambda: not any(alive(int(f.name)) for f in tmp_path.iterdir()), within=90)
 
 
 def alive(process: int) -> bool:

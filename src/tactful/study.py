@@ -52,7 +52,7 @@ _WEAK_SHARE = 100
 _BOOT = 2000
 
 # The same number of rewrites for both forms: ours has four of each source, the paper's one. What
-# counts is the end, and a look on the way costs as much as four steps: the short runs have none.
+# counts is the end, so the short runs do without looks on the way.
 SMALL = {
     "paper": ("train.steps=48", "train.look_every=0", "train.save_every=12"),
     "ours": ("train.steps=12", "play.samples=4", "train.look_every=0", "train.save_every=6"),
