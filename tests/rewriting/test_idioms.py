@@ -39,7 +39,7 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("we can get crap done", "we can get things done"),
         ("she talks all that kitchen crap .", "she talks all that kitchen stuff ."),
         ("it 's a crap job", "it 's a bad job"),
-        ("he is such a dick then", "he is rude then"),
+        ("he is such a dick then", "he is so rude then"),
     ],
 )
 def test_an_idiom_is_said_decently(said: str, decent: str) -> None:

@@ -179,13 +179,26 @@ def test_what_people_wrote_down_and_nearly_passes_comes_before_a_model() -> None
     """But after all that is written down: the second list may know the rest."""
     source = "idiot a b"
     first, second = WrittenDown({source: ["hmpf a b"]}), WrittenDown({source: ["a hmpf b"]})
-    model = Table({source: ["c a"]})
+    model = Table({source: ["c b"]})
     result = rewriter(first, second, model).rewrite(source)
     assert (result.text, result.reason) == ("hmpf a b", "nearly passed (toxicity)")
     assert model.asked == []
     clean = WrittenDown({source: ["a b"]})
     assert rewriter(first, clean, model).rewrite(source).text == "a b"
-    assert rewriter(first, second, model, lenient=0).rewrite(source).text == "c a"
+    assert rewriter(first, second, model, lenient=0).rewrite(source).text == "c b"
+
+
+def test_what_people_wrote_down_need_not_be_found_similar() -> None:
+    """A model of similarity knows no idioms; what another model writes is held to it."""
+    said = {"idiot a b c d e": ["entirely different"]}
+    assert rewriter(WrittenDown(said)).rewrite("idiot a b c d e").text == "entirely different"
+    assert rewriter(Table(said)).rewrite("idiot a b c d e").status == "unresolved"
+
+
+def test_a_hole_is_worse_than_the_next_guess() -> None:
+    """The first that is written down is taken, unless it leaves a word missing."""
+    said = WrittenDown({"they are idiot": ["they are", "they are wrong"]})
+    assert rewriter(said).rewrite("they are idiot").text == "they are wrong"
 
 
 def test_broken_source_loses_nothing() -> None:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
+from tactful.rewriting.holes import leaves_hole
 from tactful.rewriting.protect import keeps
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -66,5 +67,6 @@ def text_gates(source: str, rewrite: str, *, shortest: float, longest: float) ->
         "repetition": is_repetitive(source, rewrite),
         "chatter": is_chatter(source, rewrite),
         "protected": not keeps(source, rewrite),
+        "hole": leaves_hole(source, rewrite),
     }
     return tuple(name for name, failed in checks.items() if failed)

@@ -110,7 +110,7 @@ def _filled(match: re.Match[str], option: str) -> str:
         said = match[int(slot[2])] or ""
         if slot[1] is None:
             return said
-        return _FORMS[slot[1]].get(said.lower(), said)
+        return _FORMS[slot[1]].get(said.lower().rstrip(" '’"), said)
 
     text = _SLOT.sub(group, option)
     old = match.group()

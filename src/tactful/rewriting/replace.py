@@ -39,6 +39,16 @@ _NEEDS_NOUN = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(r"\s*(?:$|[.,!?;:]|(?:and|but|or|so|because|who|that|if|when)\b)")
+# "to hate them", "stab you": something is done to somebody.
+_DOING = re.compile(
+    r"\b(?:to|will|would|can|could|should|must|gonna|and|i|you|we|they|who|not|n['’]t)\s+$",
+    re.IGNORECASE,
+)
+_DONE_TO = re.compile(
+    r"\s+(?:(?P<pronoun>me|you|ya|him|us|them|everyone|everybody)|her|it|the|an?|my|your|his|our|their"
+    r"|this|that|these|those|people)\b",
+    re.IGNORECASE,
+)
 
 
 class Replacement:
@@ -112,7 +122,11 @@ def _capital(source: str, text: str) -> str:
 
 def _guess(before: str, after: str) -> tuple[str, ...]:
     """Replacements for a word that is in no group, by its neighbours."""
-    if not _DETERMINED.search(before):
+    determined = _DETERMINED.search(before)
+    done_to = _DONE_TO.match(after)
+    if done_to and (_DOING.search(before) or (done_to["pronoun"] and not determined)):
+        return ("bother", "upset", "")
+    if not determined:
         return ("bad", "people", "")
     if not _END.match(after):
         return replacements("quality")

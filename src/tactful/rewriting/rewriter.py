@@ -282,7 +282,7 @@ class Rewriter:
                 break
             try:
                 proposed = source.propose([piece.core for piece in open_pieces])
-                answered = self._respond(open_pieces, proposed)
+                answered = self._respond(open_pieces, proposed, known=written(source))
             except UnreachableError:
                 # It would leave every text that follows, too.
                 raise
@@ -320,9 +320,13 @@ class Rewriter:
                 )
 
     def _respond(
-        self, pieces: Sequence[_Piece], proposed: Sequence[Sequence[str]]
+        self, pieces: Sequence[_Piece], proposed: Sequence[Sequence[str]], *, known: bool
     ) -> list[list[Response]]:
-        """The followers' answer to every candidate, all asked in one batch."""
+        """The followers' answer to every candidate, all asked in one batch.
+
+        What is `known` to mean the same, as somebody wrote it down, need not be found similar, nor
+        as long: "get your head out of your ass" and "pay attention" have nothing else in common.
+        """
         pairs = [(p, text) for p, texts in zip(pieces, proposed, strict=True) for text in texts]
         toxicity = self.screener.toxicity([p.lead + text + p.trail for p, text in pairs]).tolist()
         agreed = [value for texts in proposed for value in consensus(texts)]
@@ -331,7 +335,8 @@ class Rewriter:
             for value, shared in zip(toxicity, agreed, strict=True)
         ]
         failed = [
-            self._cheap_gates(p, text, t) for (p, text), t in zip(pairs, toxicity, strict=True)
+            self._cheap_gates(piece, text, toxic, known)
+            for (piece, text), toxic in zip(pairs, toxicity, strict=True)
         ]
         # The neural scorers are what takes time: they are only asked what may still pass.
         open_rows = [row for row, gates in enumerate(failed) if not gates]
@@ -339,7 +344,8 @@ class Rewriter:
         rewrites = [pairs[row][1] for row in open_rows]
         self._measure(sources, rewrites, [scores[row] for row in open_rows])
         for row in open_rows:
-            if scores[row]["similarity"] < self._least_similarity(pairs[row][0].core):
+            least = 0.0 if known else self._least_similarity(pairs[row][0].core)
+            if scores[row]["similarity"] < least:
                 failed[row] = ("similarity",)
             elif scores[row].get("fluency", 1.0) < self.config.min_fluency:
                 failed[row] = ("fluency",)
@@ -363,10 +369,13 @@ class Rewriter:
         """A short sentence has little besides its insult, so less of it can be kept."""
         return self.config.min_similarity * min(1.0, len(words(source)) / _FULL_LENGTH)
 
-    def _cheap_gates(self, piece: _Piece, text: str, toxicity: float) -> tuple[str, ...]:
+    def _cheap_gates(
+        self, piece: _Piece, text: str, toxicity: float, known: bool
+    ) -> tuple[str, ...]:
         """The gates that need no neural scorer."""
         config = self.config
-        failed = text_gates(piece.core, text, shortest=config.shortest, longest=config.longest)
+        shortest = 0.0 if known else config.shortest
+        failed = text_gates(piece.core, text, shortest=shortest, longest=config.longest)
         too_toxic = toxicity >= self.screener.thresholds.passing or toxicity > piece.score
         return (*failed, "toxicity") if too_toxic else failed
 

@@ -75,7 +75,7 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
     return [
         # Spoken to: "read it, you idiot", "idiot, read it", "you idiots".
         [rf"(\w+) ?,? (?:you|u|ya) {one}(?= ?(?:[.!?]|$))", "<1>"],
-        [rf"(\w+) ?, {one}(?= ?(?:[.!?]|$))", "<1>"],
+        [rf"(\w+) ?, (?:{one}|{many})(?= ?(?:[.!?]|$))", "<1>"],
         [rf"^(?:hey |oh |well )?(?:you )?{one} ?[,!.:]+ ?(\w+)", "<1>"],
         [rf"^(?:hey |oh |well |you )?{many} ?, ?(\w+)", "<1>"],
         [rf"(you|yall|u) {many}", "<1> people", "<1>"],

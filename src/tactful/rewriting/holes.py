@@ -1,0 +1,144 @@
+"""Does an edit leave a hole: a place where a word is plainly missing, or out of place?
+
+"all the rest are damned." -> "all the rest are." keeps every other word, means nearly the same to a
+model of meaning, and is no sentence. Only what stands beside a change is looked at, and only words of
+closed classes, which call for something that does not follow: nothing is parsed, and how people
+write otherwise is their own affair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import pairwise
+
+_NOT = re.compile(r"n ?['’] ?t\b", re.IGNORECASE)
+_TOKEN = re.compile(r"n't\b|' ?(?:s|re|m|ll|d|ve)\b|[^\W_]+|[^\w\s]")
+_END = ""
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# What calls for something after it. "its" and "your" are often "it's" and "you're".
+_DETERMINERS = _set("a an the my our their every")
+_BE = _set(
+    "is are was were am be been being 's 're 'm isnt arent wasnt aint im youre hes shes theyre"
+)
+_HELPERS = _set("'ll will would can could should must gonna wanna gotta n't dont cant wont didnt")
+_PREPOSITIONS = _set("of with for from by about into at than")
+_DEGREES = _set(
+    "very really quite such totally completely absolutely extremely incredibly utterly truly "
+    "unbelievably amazingly particularly especially pretty"
+)
+_SUBJECTS = _set("i he she they we")
+
+# What cannot begin it.
+_STOPS = frozenset([_END, *".,!?;:)"])
+_LINKS = _set("and but or because cause if")
+_PARTICLES = _set("up out off over away back on in at to for from with about of by into as than")
+_OTHERS = _set(
+    "so when while who that which i you he she it we they me him us them u ya is are was were am be "
+    "been 's 're 'm has have had do does did will would can could should n't now then today tonight "
+    "again anymore here there these those this"
+)
+_NOT_NOUN = _STOPS | _LINKS | _PARTICLES | _OTHERS | _DETERMINERS
+_SERIES = frozenset([*"and or but".split(), ","])
+_NOT_VERB = _STOPS | _set("a an the my your our their some more any of with for from at about than")
+
+# What is put in the place of an insult: qualities, and nouns that say nothing of anybody.
+_QUALITIES = _set(
+    "bad awful terrible wrong unwise silly poor unpleasant foolish unkind mean rude nasty horrible"
+)
+_ANYBODY = _set("person people man men guy guys woman women thing things folks someone somebody")
+_OBJECTS = _set("me him us them ya myself yourself himself herself itself themselves ourselves")
+_HOW = _set(
+    "a an the such just really so very all still complete total real absolute utter big huge major "
+    "generally basically truly clearly obviously always only not n't completely some"
+)
+_INTENSIFIERS = re.compile(
+    r"(?:mother)?f\W*u?\W*c?k\w*|(?:god)?dam\w+|bloody|freak\w+|frig\w+|eff\w+"
+)
+_ADJECTIVE = re.compile(
+    r"\w{2,}(?:er|est|ous|ful|less|ive|ish|able)|lazy|sexy|crazy|dumb|stupid|big|fat|old|sick|bad|"
+    r"good|major|total|complete|real|huge|dirty|filthy|ugly|sorry|poor|rich|liberal|racist|dry"
+)
+_NO_ADJECTIVE = _set(
+    "other another whatever ever never whether water over after under either table"
+)
+
+
+def leaves_hole(source: str, rewrite: str) -> bool:
+    """Whether a word is plainly missing, out of place or empty where the rewrite was changed."""
+    old, new = tokens(source), [*tokens(rewrite), _END]
+    there = set(pairwise([*old, _END]))
+    ended = {left for left, right in there if right in _STOPS}
+    for begin, end, gone in changes(old, new):
+        for place in range(max(1, begin), min(end, len(new) - 1) + 1):
+            left, right = new[place - 1], new[place]
+            if (left, right) in there or (right in _STOPS and left in ended):
+                continue
+            before = new[: place - 1]
+            if (
+                _calls_for_more(left, right)
+                or (left in _QUALITIES and _misplaced(before, right))
+                or (left in _ANYBODY and right in _STOPS | _LINKS and _said_of(before))
+                or (begin == end and _lost_its_noun(before, left, right, gone))
+            ):
+                return True
+    return False
+
+
+def tokens(text: str) -> list[str]:
+    """Words, clitics and marks, in lower case, however they are spaced."""
+    apart = _NOT.sub(" n't", text.lower().replace("’", "'"))
+    return [found.group().replace(" ", "") for found in _TOKEN.finditer(apart)]
+
+
+def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, Sequence[str]]]:
+    """Where the new differs from the old, from and to, and what stood there."""
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    for tag, was, until, begin, end in matcher.get_opcodes():
+        if tag != "equal":
+            yield begin, end, old[was:until]
+
+
+def _calls_for_more(left: str, right: str) -> bool:
+    """ "are .", "the of", "will some", "about .", "very .", ", ." """
+    return (
+        (left in _DETERMINERS and right in _NOT_NOUN)
+        or (left in _BE and right in _STOPS | _LINKS)
+        or (left in _HELPERS and right in _NOT_VERB)
+        or (left in _PREPOSITIONS and right in _STOPS | _LINKS)
+        or (left in _DEGREES | _SUBJECTS and right in _STOPS)
+        or (left == "," and right in _STOPS)
+    )
+
+
+def _misplaced(before: Sequence[str], right: str) -> bool:
+    """A quality that stands as a noun or a verb: "the bad these days", "stop bad them"."""
+    noun = right in _NOT_NOUN - _SERIES and any(word in _DETERMINERS for word in before[-1:])
+    return noun or right in _OBJECTS
+
+
+def _said_of(before: Sequence[str]) -> bool:
+    """Whether "... are complete (people)" is all that is said of somebody."""
+    for word in reversed(before):
+        if word in _BE:
+            return True
+        if word not in _HOW:
+            return False
+    return False
+
+
+def _lost_its_noun(before: Sequence[str], left: str, right: str, gone: Sequence[str]) -> bool:
+    """ "a bigger [fool] than you", "an incredibly [stupid] idea" """
+    if all(_INTENSIFIERS.fullmatch(word) for word in gone) or gone[0] in _STOPS:
+        return False
+    if left in _DEGREES:
+        return right not in _NOT_NOUN
+    adjective = _ADJECTIVE.fullmatch(left) and left not in _NO_ADJECTIVE
+    determined = any(w in _DETERMINERS for w in before[-1:])
+    return bool(adjective) and determined and right in _NOT_NOUN

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from tactful.rewriting.holes import leaves_hole, tokens
+
+
+@pytest.mark.parametrize(
+    ("source", "rewrite"),
+    [
+        ("and all the rest are damned .", "and all the rest are ."),
+        ("no biggie , i 'll whine some more later", "no biggie , i 'll some more later"),
+        ("for the love of fools , stop it", "for the love of , stop it"),
+        ("it was a fool on the roof", "it was a on the roof"),
+        ("he is the champ these days", "he is the bad these days"),
+        ("stop hitting them", "stop bad them"),
+        ("what an incredibly stupid heading .", "what an incredibly heading ."),
+        ("he is a bigger fool than you", "he is a bigger than you"),
+        ("how not to be a lazy slacker anymore", "how not to be a lazy anymore"),
+        ("those parents are complete jerks .", "those parents are complete people ."),
+        ("he isn't a fool !", "he isn't a person !"),
+        ("you are very dumb", "you are very"),
+    ],
+)
+def test_what_is_plainly_missing_is_found(source: str, rewrite: str) -> None:
+    """One word that calls for another, for each kind of them."""
+    assert leaves_hole(source, rewrite)
+
+
+@pytest.mark.parametrize(
+    ("source", "rewrite"),
+    [
+        ("you are an idiot", "you are wrong"),
+        ("what the hell are you talking about ?", "what are you talking about ?"),
+        ("get the hell out of here", "get out of here"),
+        ("it can't be that damn hard", "it can't be that hard"),
+        ("that is a very bloody good idea", "that is a very good idea"),
+        ("read it, you idiot", "read it"),
+        ("these idiots are people too", "these people are people too"),
+        ("this idiot parks here", "this person parks here"),
+        (
+            "a direct result of the stupid and costly policy",
+            "a direct result of the bad and costly policy",
+        ),
+        ("he is a kind fool .", "he is a kind person ."),
+        ("how laughable you sound", "how bad you sound"),
+        ("where is the .", "where is the ."),
+        ("where is the . you fool", "where is the ."),
+        ("", ""),
+    ],
+)
+def test_sound_edits_and_holes_of_the_source_are_let_be(source: str, rewrite: str) -> None:
+    """A word may go where none is missed, and what people wrote is not ours to mend."""
+    assert not leaves_hole(source, rewrite)
+
+
+def test_tokens_are_alike_however_they_are_spaced() -> None:
+    """Corpora write "don 't", "do n't" and "don’t"."""
+    for text in ("I don't!", "i do n't !", "I don ’t!", "i don 't !"):
+        assert tokens(text) == ["i", "do", "n't", "!"]
+    assert tokens("he 's Bob's") == ["he", "'s", "bob", "'s"]
