@@ -34,6 +34,7 @@ _DEGREES = _set(
     "unbelievably amazingly particularly especially pretty"
 )
 _SUBJECTS = _set("i he she they we")
+_THIRD = _set("is was be has")
 
 # What cannot begin it.
 _STOPS = frozenset([_END, *".,!?;:)"])
@@ -114,6 +115,7 @@ def _calls_for_more(left: str, right: str) -> bool:
         or (left in _PREPOSITIONS and right in _STOPS | _LINKS)
         or (left in _DEGREES | _SUBJECTS and right in _STOPS)
         or (left == "," and right in _STOPS)
+        or (left in ("his", "her") and right in _THIRD)
     )
 
 
