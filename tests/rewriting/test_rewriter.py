@@ -348,6 +348,33 @@ def test_fluency_has_a_floor() -> None:
     assert engine.rewrite("you idiot").text == "you there"
 
 
+class Stumbles:
+    """Finds that a text goes on badly after "of" and not too well after "bit"."""
+
+    name = "stumbles"
+
+    def __call__(self, s: Sequence[str], rewrites: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([0.01 if "of" in t else 0.2 if "bit" in t else 1.0 for t in rewrites])
+
+
+def test_what_goes_on_well_is_preferred_and_what_does_not_is_let_off_last() -> None:
+    """It is a weight of the ranking, a gate for what a model writes, and none for what people did."""
+    config = RewriteConfig(min_similarity=0.1)
+
+    def written_by(*sources: CandidateSource) -> tuple[str, str]:
+        engine = Rewriter(SCREENER, WordOverlap(), sources, config, flow=Stumbles())
+        result = engine.rewrite("idiot a b")
+        return result.text, result.reason
+
+    choice = Table({"idiot a b": ["of a b", "bit a b", "it a b"]})
+    assert written_by(choice) == ("it a b", "")
+    later = Table({"idiot a b": ["b"]})
+    only = {"idiot a b": ["of a b"]}
+    assert written_by(Table(only), later) == ("b", "")
+    assert written_by(Table(only)) == ("of a b", "nearly passed (flow)")
+    assert written_by(WrittenDown(only), later) == ("of a b", "")
+
+
 def test_a_sentence_that_stands_twice_is_asked_once() -> None:
     """Repetition in a text costs nothing, and every copy is rewritten."""
     table = Table({"You idiot.": ["You there."]})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from tactful.errors import CorruptFileError, DataError
 from tactful.scorers.taste import Lesson, Taste, TasteConfig
@@ -68,6 +70,23 @@ def test_what_is_no_taste_is_told(taste: Taste, tmp_path: Path) -> None:
     (tmp_path / "taste.safetensors").write_bytes(b"torn")
     with pytest.raises(CorruptFileError, match="does not hold a sound taste"):
         Taste.load(tmp_path)
+
+
+def test_the_base_says_how_likely_tokens_are(taste: Taste, base: Path) -> None:
+    """As the bare model would, asked by itself: nothing that was taught, no neighbour."""
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    lines = [[taste.encode("you idiot 1"), taste.encode("you 1")], [taste.encode("fine of")]]
+    places = [[[0, 2], [1]], [[1]]]
+    expected = []
+    for group, asked in zip(lines, places, strict=True):
+        for line, at in zip(group, asked, strict=True):
+            start = taste.tokenizer.eos_token_id
+            with torch.inference_mode():
+                logps = model(torch.tensor([[start, *line]])).logits[0].log_softmax(dim=-1)
+            expected += [logps[place, line[place]].item() for place in at]
+    found = [one for group in taste.log_likelihood(lines, places) for line in group for one in line]
+    assert found == pytest.approx(expected, abs=0.05)
+    assert taste.log_likelihood([], []) == []
 
 
 def test_without_lessons_nothing_is_taught(base: Path) -> None:

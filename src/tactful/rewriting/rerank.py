@@ -14,9 +14,10 @@ def rank(
     meaning: float = 1.0,
     fluency: float = 1.0,
     consensus: float = 0.0,
+    flow: float = 0.0,
 ) -> list[Response]:
     """Best first, by decency (1 - toxicity) x similarity ** meaning x fluency ** fluency x
-    consensus ** consensus.
+    consensus ** consensus x flow ** flow.
 
     A score that was not measured does not count. A tie goes to the candidate proposed first.
     Equal texts count once.
@@ -24,7 +25,7 @@ def rank(
     unique: dict[str, Response] = {}
     for response in responses:
         unique.setdefault(response.rewrite, response)
-    weights = {"similarity": meaning, "fluency": fluency, "consensus": consensus}
+    weights = {"similarity": meaning, "fluency": fluency, "consensus": consensus, "flow": flow}
     return sorted(unique.values(), key=lambda response: -merit(response.scores, weights))
 
 

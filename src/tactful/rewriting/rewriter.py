@@ -50,7 +50,7 @@ MASK = "[removed]"
 # Words from which on a sentence must keep all of `min_similarity`.
 _FULL_LENGTH = 6
 # What a candidate may be let off where nothing passes: numbers that it misses, not faults that it has.
-_WAIVED = frozenset({"toxicity", "similarity", "fluency"})
+_WAIVED = frozenset({"toxicity", "similarity", "fluency", "flow"})
 # Of the similarity that is asked, what is asked then.
 _NEARLY = 0.7
 # Sentences whose candidates are judged together.
@@ -73,6 +73,15 @@ class RewriteConfig(Config):
     )
     min_fluency: float = Field(
         default=0.1, ge=0, le=1, description="Least fluency relative to the source."
+    )
+    flow: float = Field(
+        default=0.25, ge=0, description="Weight in the ranking of how well a text goes on."
+    )
+    min_flow: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Least likelihood of what follows a change, by what it was in the source.",
     )
     lenient: float = Field(
         default=0.5,
@@ -127,12 +136,14 @@ class Rewriter:
         config: RewriteConfig | None = None,
         *,
         fluency: Scorer | None = None,
+        flow: Scorer | None = None,
     ) -> None:
         self.screener = screener
         self.similarity = similarity
         self.sources = list(sources)
         self.config = config or RewriteConfig()
         self.fluency = fluency
+        self.flow = flow
 
     @classmethod
     def load(
@@ -156,6 +167,7 @@ class Rewriter:
         """
         # Imported here: these bring torch, which `import tactful` must not.
         from tactful.engines import load_engine
+        from tactful.scorers.flow import Flow
         from tactful.scorers.similarity import MiniLMSimilarity
         from tactful.scorers.taste import Taste
         from tactful.screeners.linear import LinearScreener
@@ -179,12 +191,12 @@ class Rewriter:
         )
         sampling = Sampling(config.samples, config.temperature, config.top_p)
         sources = sources_of(method, screener, value, sampling, write)
-        return cls(screener, similarity, sources, config, fluency=fluency)
+        return cls(screener, similarity, sources, config, fluency=fluency, flow=Flow(fluency))
 
     @property
     def name(self) -> str:
         """What wrote and what screened, with versions; stands in every result."""
-        followers = (self.screener, self.similarity, self.fluency)
+        followers = (self.screener, self.similarity, self.fluency, self.flow)
         names = [follower.name for follower in followers if follower is not None]
         return "|".join(["+".join(source.name for source in self.sources), *names])
 
@@ -342,13 +354,15 @@ class Rewriter:
         open_rows = [row for row, gates in enumerate(failed) if not gates]
         sources = [pairs[row][0].core for row in open_rows]
         rewrites = [pairs[row][1] for row in open_rows]
-        self._measure(sources, rewrites, [scores[row] for row in open_rows])
+        self._measure(sources, rewrites, [scores[row] for row in open_rows], flow=not known)
         for row in open_rows:
             least = 0.0 if known else self._least_similarity(pairs[row][0].core)
             if scores[row]["similarity"] < least:
                 failed[row] = ("similarity",)
             elif scores[row].get("fluency", 1.0) < self.config.min_fluency:
                 failed[row] = ("fluency",)
+            elif scores[row].get("flow", 1.0) < self.config.min_flow:
+                failed[row] = ("flow",)
         responses = iter(
             Response(piece.core, text, score, gates)
             for (piece, text), score, gates in zip(pairs, scores, failed, strict=True)
@@ -356,10 +370,18 @@ class Rewriter:
         return [[next(responses) for _ in texts] for texts in proposed]
 
     def _measure(
-        self, sources: Sequence[str], rewrites: Sequence[str], scores: Sequence[dict[str, float]]
+        self,
+        sources: Sequence[str],
+        rewrites: Sequence[str],
+        scores: Sequence[dict[str, float]],
+        *,
+        flow: bool = True,
     ) -> None:
         """Add what the neural scorers say to the scores of each rewrite."""
-        for name, scorer in (("similarity", self.similarity), ("fluency", self.fluency)):
+        scorers = {"similarity": self.similarity, "fluency": self.fluency}
+        if flow:
+            scorers["flow"] = self.flow
+        for name, scorer in scorers.items():
             if scorer is None or not scores:
                 continue
             for found, value in zip(scores, scorer(sources, rewrites).tolist(), strict=True):
@@ -409,6 +431,7 @@ class Rewriter:
             meaning=config.meaning,
             fluency=config.fluency,
             consensus=config.consensus,
+            flow=config.flow,
         )
 
     def _solved(

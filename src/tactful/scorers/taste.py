@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from tactful.branches import read_branches
+from tactful.branches import Branches, read_branches
 from tactful.config import Config
 from tactful.errors import CorruptFileError, DataError, TactfulError
 from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve, shipped
@@ -178,29 +178,70 @@ class Taste:
         rest = {n: t for n, t in full.items() if not n.startswith(_HEAD)}
         set_peft_model_state_dict(self.model, rest)
 
+    # --- the language model that it stands on ---------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a line, with what ends one."""
+        return [*self._ids(text), self.tokenizer.eos_token_id]
+
+    def log_likelihood(
+        self, lines: Sequence[Sequence[Sequence[int]]], places: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[list[float]]]:
+        """How likely the base finds tokens of lines: for each line of each group, those at `places`."""
+        start = [self.tokenizer.eos_token_id]
+        groups: list[_Group] = [(start, [list(line) for line in group]) for group in lines]
+        found: list[list[list[float]]] = [[] for _ in groups]
+        with self._lock, torch.inference_mode(), self.model.disable_adapter():
+            for batch in _packed(groups, self.config.tokens):
+                answers = self._likely([(group, places[number]) for number, group in batch])
+                for (number, _), answer in zip(batch, answers, strict=True):
+                    found[number] = answer
+        return found
+
+    def _likely(
+        self, asked: Sequence[tuple[_Group, Sequence[Sequence[int]]]]
+    ) -> list[list[list[float]]]:
+        """The answers of one pass; only what is asked for becomes logits."""
+        read = self._read([group for group, _ in asked])
+        rows, columns, wanted = [], [], []
+        for ((_, those), places), begins in zip(asked, read.places, strict=True):
+            for line, at, (row, begin) in zip(those, places, begins, strict=True):
+                for place in at:
+                    rows.append(row)
+                    # The first token of a line follows the start, which is one token.
+                    columns.append(begin + place - 1 if place else 0)
+                    wanted.append(line[place])
+        output = self.model.get_base_model().get_output_embeddings()
+        logits = output(read.hidden[rows, columns].to(output.weight.dtype)).float()
+        chosen = logits.log_softmax(dim=-1)[torch.arange(len(wanted)), torch.tensor(wanted)]
+        answers = iter(chosen.tolist())
+        return [[[next(answers) for _ in at] for at in places] for _, places in asked]
+
     # --- reading ----------------------------------------------------------------------------
 
-    def _encode(self, groups: Sequence[tuple[str, Sequence[str]]]) -> list[_Group]:
-        def ids(text: str) -> list[int]:
-            # What a user wrote never becomes a control token.
-            found: list[int] = self.tokenizer.encode(
-                text, add_special_tokens=False, split_special_tokens=True
-            )
-            return found
+    def _ids(self, text: str) -> list[int]:
+        # What a user wrote never becomes a control token.
+        found: list[int] = self.tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=True
+        )
+        return found
 
-        end = self.tokenizer.eos_token_id
+    def _encode(self, groups: Sequence[tuple[str, Sequence[str]]]) -> list[_Group]:
         return [
-            (ids(trained(source)), [[*ids(rewrite), end] for rewrite in rewrites])
+            (self._ids(trained(source)), [self.encode(rewrite) for rewrite in rewrites])
             for source, rewrites in groups
         ]
 
-    def _logits(self, groups: Sequence[_Group]) -> Tensor:
-        """One for each rewrite, group by group."""
+    def _read(self, groups: Sequence[_Group]) -> Branches:
         kind = self.head.weight.device.type
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=native_bfloat16(kind)):
-            found = read_branches(
+            return read_branches(
                 self.model.get_base_model().get_decoder(), groups, self.head.weight.device
             )
+
+    def _logits(self, groups: Sequence[_Group]) -> Tensor:
+        """One for each rewrite, group by group."""
+        found = self._read(groups)
         ends = [
             (row, begin + len(rewrite) - 1)
             for (_, rewrites), places in zip(groups, found.places, strict=True)
