@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tactful.rewriting.gates import is_chatter, is_repetitive, length_ratio, text_gates
+from tactful.rewriting.gates import (
+    is_chatter,
+    is_repetitive,
+    length_ratio,
+    text_gates,
+    turns_feeling,
+)
 
 
 def test_length_ratio_by_hand() -> None:
@@ -40,6 +46,20 @@ def test_repetition_is_relative_to_the_source(source: str, rewrite: str, expecte
 def test_chatter_is_talk_about_the_task(rewrite: str, expected: bool) -> None:
     """Refusals and announcements are told from rewrites."""
     assert is_chatter("you fool", rewrite) is expected
+
+
+@pytest.mark.parametrize(
+    ("source", "rewrite", "expected"),
+    [
+        ("i hate these fools", "i love these people", True),
+        ("i hate these fools", "i dislike these people", False),
+        ("i love it and hate them", "i love it and dislike them", False),
+        ("they hate fools", "they do not hate people", False),
+    ],
+)
+def test_a_dislike_must_not_become_a_liking(source: str, rewrite: str, expected: bool) -> None:
+    """Decent, fluent, one word away, and the opposite."""
+    assert turns_feeling(source, rewrite) is expected
 
 
 def test_text_gates_name_every_fault_in_order() -> None:

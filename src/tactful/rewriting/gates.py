@@ -54,6 +54,22 @@ def is_chatter(source: str, rewrite: str) -> bool:
     return bool(_CHATTER.search(rewrite)) and not _CHATTER.search(source)
 
 
+_DISLIKE = frozenset("hate hates hated hating despise despises despised loathe loathes".split())
+_LIKE = frozenset("love loves loved loving adore adores enjoy enjoys".split())
+
+
+def turns_feeling(source: str, rewrite: str) -> bool:
+    """Whether a dislike became a liking: "i hate it" -> "i love it" sounds decent, and is the opposite."""
+    ours, theirs = words(source), words(rewrite)
+
+    def count(tokens: list[str], listed: frozenset[str]) -> int:
+        return sum(token in listed for token in tokens)
+
+    return count(theirs, _DISLIKE) < count(ours, _DISLIKE) and count(theirs, _LIKE) > count(
+        ours, _LIKE
+    )
+
+
 def text_gates(source: str, rewrite: str, *, shortest: float, longest: float) -> tuple[str, ...]:
     """The names of the gates that two texts alone can fail, in order; empty when all pass."""
     if not words(rewrite):
@@ -68,5 +84,6 @@ def text_gates(source: str, rewrite: str, *, shortest: float, longest: float) ->
         "chatter": is_chatter(source, rewrite),
         "protected": not keeps(source, rewrite),
         "hole": leaves_hole(source, rewrite),
+        "turned": turns_feeling(source, rewrite),
     }
     return tuple(name for name, failed in checks.items() if failed)
