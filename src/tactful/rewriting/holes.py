@@ -100,7 +100,8 @@ def tokens(text: str) -> list[str]:
 
 def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, Sequence[str]]]:
     """Where the new differs from the old, from and to, and what stood there."""
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    # From two hundred tokens on, the frequent ones are no anchors: else this would take minutes.
+    matcher = SequenceMatcher(None, old, new)
     for tag, was, until, begin, end in matcher.get_opcodes():
         if tag != "equal":
             yield begin, end, old[was:until]

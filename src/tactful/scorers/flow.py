@@ -67,5 +67,6 @@ def after_changes(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int
 
     Both end with the same token, so there is one behind every change.
     """
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    # From two hundred tokens on, the frequent ones are no anchors: else this would take minutes.
+    matcher = SequenceMatcher(None, old, new)
     return [(until, end) for tag, _, until, _, end in matcher.get_opcodes() if tag != "equal"]
