@@ -55,6 +55,10 @@ def test_chatter_is_talk_about_the_task(rewrite: str, expected: bool) -> None:
         ("i hate these fools", "i dislike these people", False),
         ("i love it and hate them", "i love it and dislike them", False),
         ("they hate fools", "they do not hate people", False),
+        ("i hated it", "i enjoyed it", True),
+        ("i hate it", "i like it", True),
+        ("i hate it", "i don't enjoy it", False),
+        ("i hate it", "it looks like this", False),
     ],
 )
 def test_a_dislike_must_not_become_a_liking(source: str, rewrite: str, expected: bool) -> None:
@@ -68,5 +72,6 @@ def test_text_gates_name_every_fault_in_order() -> None:
     assert gates == ("too_short", "protected")
     assert text_gates("a fool", "!!!", shortest=0.3, longest=2) == ("empty",)
     assert text_gates("you fool", "you are mistaken", shortest=0.3, longest=2) == ()
+    assert text_gates("i hate fools", "i love a", shortest=0.3, longest=2) == ("hole", "turned")
     assert text_gates("you fool", "a b c d e", shortest=0.3, longest=2) == ("too_long",)
     assert text_gates("fool", "you are mistaken", shortest=0.3, longest=2) == ()

@@ -22,6 +22,7 @@ from tactful.rewriting.holes import leaves_hole, tokens
         ("those parents are complete jerks .", "those parents are complete people ."),
         ("he isn't a fool !", "he isn't a person !"),
         ("you are very dumb", "you are very"),
+        ("he is a bigger fool", "he is a bigger"),
     ],
 )
 def test_what_is_plainly_missing_is_found(source: str, rewrite: str) -> None:
@@ -46,6 +47,13 @@ def test_what_is_plainly_missing_is_found(source: str, rewrite: str) -> None:
         ),
         ("he is a kind fool .", "he is a kind person ."),
         ("how laughable you sound", "how bad you sound"),
+        ("he isn't a moron", "he isn't an unwise person"),
+        ("can a moron do that ?", "can an unwise person do that ?"),
+        ("what are you talking about you moron ?", "what are you talking about ?"),
+        ("my damn back hurts", "my back hurts"),
+        ("a really f*cking good idea", "a really good idea"),
+        ("he is a liberal moron .", "he is a liberal ."),
+        ("a really stupid , costly idea", "a really costly idea"),
         ("where is the .", "where is the ."),
         ("where is the . you fool", "where is the ."),
         ("", ""),

@@ -40,6 +40,18 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("she talks all that kitchen crap .", "she talks all that kitchen stuff ."),
         ("it 's a crap job", "it 's a bad job"),
         ("he is such a dick then", "he is so rude then"),
+        ("get your head out of your ass!", "pay attention!"),
+        ("you have your head up your ass", "you fail to pay attention"),
+        ("they kick yo ' ass at chess", "they beat you at chess"),
+        ("five years of this crap .", "five years of this ."),
+        ("get me the hell out of here", "get me out of here"),
+        ("get off your lazy ass !", "get up !"),
+        ("he is kissing the king 's ass", "he is flattering the king"),
+        ("they never shut up", "they never stop talking"),
+        ("your silly ass was late", "you were late"),
+        ("take his ass home", "take him home"),
+        ("that has crap to do with it", "that has nothing to do with it"),
+        ("don 't play dumb , jay", "don 't pretend not to know , jay"),
     ],
 )
 def test_an_idiom_is_said_decently(said: str, decent: str) -> None:

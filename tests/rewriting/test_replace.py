@@ -7,7 +7,18 @@ from tests.fakes import KeywordScreener
 
 SCREENER = KeywordScreener(
     dict.fromkeys(
-        ("idiot", "moron", "clown", "pathetic", "garbage", "shut up", "the hell", "zorp"), 0.9
+        (
+            "idiot",
+            "moron",
+            "clown",
+            "pathetic",
+            "garbage",
+            "shut up",
+            "the hell",
+            "zorp",
+            "zorping",
+        ),
+        0.9,
     )
 )
 
@@ -26,6 +37,8 @@ SCREENER = KeywordScreener(
         ("he was a pathetic clown", "he was a bad person"),
         ("a zorp plan", "a poor plan"),
         ("a zorp clown", "a zorp person"),
+        ("to zorp them", "to bother them"),
+        ("they are zorping me", "they are bothering me"),
         ("he isn't an idiot", "he isn't wrong"),
         ("you are not an idiot", "you are not wrong"),
         ("are you an idiot?", "are you wrong?"),

@@ -190,9 +190,11 @@ def test_what_people_wrote_down_and_nearly_passes_comes_before_a_model() -> None
 
 def test_what_people_wrote_down_need_not_be_found_similar() -> None:
     """A model of similarity knows no idioms; what another model writes is held to it."""
-    said = {"idiot a b c d e": ["entirely different"]}
-    assert rewriter(WrittenDown(said)).rewrite("idiot a b c d e").text == "entirely different"
+    said = {"idiot a b c d e": ["something else entirely"]}
+    assert rewriter(WrittenDown(said)).rewrite("idiot a b c d e").text == "something else entirely"
     assert rewriter(Table(said)).rewrite("idiot a b c d e").status == "unresolved"
+    nearly = {"idiot a b c d e": ["hmpf else entirely", "hmpf a b c d e"]}
+    assert rewriter(WrittenDown(nearly)).rewrite("idiot a b c d e").text == "hmpf else entirely"
 
 
 def test_a_hole_is_worse_than_the_next_guess() -> None:

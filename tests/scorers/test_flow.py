@@ -19,7 +19,6 @@ class Pairs:
     def __init__(self, likely: dict[tuple[str, str], float]) -> None:
         self.likely = likely
         self.words = [".", *sorted({word for pair in likely for word in pair})]
-        self.asked = 0
 
     def encode(self, text: str) -> list[int]:
         return [*(self.words.index(word) for word in text.split()), END]
@@ -28,7 +27,6 @@ class Pairs:
         self, lines: Sequence[Sequence[Sequence[int]]], places: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[list[float]]]:
         def one(line: Sequence[int], place: int) -> float:
-            self.asked += 1
             pair = self.words[line[place - 1]], self.words[line[place]]
             return float(np.log(self.likely[pair]))
 

@@ -87,6 +87,7 @@ def test_the_base_says_how_likely_tokens_are(taste: Taste, base: Path) -> None:
     found = [one for group in taste.log_likelihood(lines, places) for line in group for one in line]
     assert found == pytest.approx(expected, abs=0.05)
     assert taste.log_likelihood([], []) == []
+    assert taste.log_likelihood([[taste.encode("a"), taste.encode("b")]], [[[], []]]) == [[[], []]]
 
 
 def test_without_lessons_nothing_is_taught(base: Path) -> None:

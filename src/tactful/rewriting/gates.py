@@ -54,20 +54,18 @@ def is_chatter(source: str, rewrite: str) -> bool:
     return bool(_CHATTER.search(rewrite)) and not _CHATTER.search(source)
 
 
-_DISLIKE = frozenset("hate hates hated hating despise despises despised loathe loathes".split())
-_LIKE = frozenset("love loves loved loving adore adores enjoy enjoys".split())
+_DISLIKE = re.compile(r"\b(?:hat|despis|loath)(?:e|es|ed|ing)\b", re.IGNORECASE)
+_LIKE = re.compile(
+    r"(?:(?<!n't )(?<!n 't )(?<!not )(?<!never )(?<!no ))"
+    r"\b(?:(?:lov|ador)(?:e|es|ed|ing)|enjoy(?:s|ed|ing)?|(?:i|you|we|they) like)\b",
+    re.IGNORECASE,
+)
 
 
 def turns_feeling(source: str, rewrite: str) -> bool:
     """Whether a dislike became a liking: "i hate it" -> "i love it" sounds decent, and is the opposite."""
-    ours, theirs = words(source), words(rewrite)
-
-    def count(tokens: list[str], listed: frozenset[str]) -> int:
-        return sum(token in listed for token in tokens)
-
-    return count(theirs, _DISLIKE) < count(ours, _DISLIKE) and count(theirs, _LIKE) > count(
-        ours, _LIKE
-    )
+    fewer = len(_DISLIKE.findall(rewrite)) < len(_DISLIKE.findall(source))
+    return fewer and len(_LIKE.findall(rewrite)) > len(_LIKE.findall(source))
 
 
 def text_gates(source: str, rewrite: str, *, shortest: float, longest: float) -> tuple[str, ...]:

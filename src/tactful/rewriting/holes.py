@@ -29,21 +29,20 @@ _BE = _set(
 )
 _HELPERS = _set("'ll will would can could should must gonna wanna gotta n't dont cant wont didnt")
 _PREPOSITIONS = _set("of with for from by about into at than")
-_DEGREES = _set(
-    "very really quite such totally completely absolutely extremely incredibly utterly truly "
-    "unbelievably amazingly particularly especially pretty"
-)
+_DEGREES = _set("very quite such extremely incredibly utterly unbelievably particularly")
+_ALSO_DEGREES = _set("really totally completely absolutely truly amazingly especially pretty")
 _SUBJECTS = _set("i he she they we")
 _THIRD = _set("is was be has")
+_YOU = _set("you u ya")
 
 # What cannot begin it.
 _STOPS = frozenset([_END, *".,!?;:)"])
 _LINKS = _set("and but or because cause if")
-_PARTICLES = _set("up out off over away back on in at to for from with about of by into as than")
+_PARTICLES = _set("up out off over away on in at to for from with about of into as than")
 _OTHERS = _set(
-    "so when while who that which i you he she it we they me him us them u ya is are was were am be "
-    "been 's 're 'm has have had do does did will would can could should n't now then today tonight "
-    "again anymore here there these those this"
+    "when while who that which i you he she it we they me him them u ya is are was were am be "
+    "been 's 're 'm has have had do does did will would can could should n't today tonight again "
+    "anymore here there these those this"
 )
 _NOT_NOUN = _STOPS | _LINKS | _PARTICLES | _OTHERS | _DETERMINERS
 _SERIES = frozenset([*"and or but".split(), ","])
@@ -60,21 +59,20 @@ _HOW = _set(
     "generally basically truly clearly obviously always only not n't completely some"
 )
 _INTENSIFIERS = re.compile(
-    r"(?:mother)?f\W*u?\W*c?k\w*|(?:god)?dam\w+|bloody|freak\w+|frig\w+|eff\w+"
+    r"(?:mother)?\W*f\W*u?\W*c?\W*k\w*|(?:god)?\W*dam\w+|bloody|freak\w+|frig\w+|eff\w+"
 )
-_ADJECTIVE = re.compile(
-    r"\w{2,}(?:er|est|ous|ful|less|ive|ish|able)|lazy|sexy|crazy|dumb|stupid|big|fat|old|sick|bad|"
-    r"good|major|total|complete|real|huge|dirty|filthy|ugly|sorry|poor|rich|liberal|racist|dry"
-)
-_NO_ADJECTIVE = _set(
-    "other another whatever ever never whether water over after under either table"
+_ADJECTIVES = _set(
+    "bigger biggest better best worse worst larger largest greater greatest older younger smarter "
+    "dumber meaner richer poorer lesser lazy sexy crazy dumb stupid big fat sick bad good major total "
+    "complete real huge dirty filthy ugly sorry useless worthless hopeless massive naive childish "
+    "selfish foolish miserable horrible terrible unbelievable incredible ridiculous"
 )
 
 
 def leaves_hole(source: str, rewrite: str) -> bool:
     """Whether a word is plainly missing, out of place or empty where the rewrite was changed."""
-    old, new = tokens(source), [*tokens(rewrite), _END]
-    there = set(pairwise([*old, _END]))
+    old, new = [*tokens(source), _END], [*tokens(rewrite), _END]
+    there = set(pairwise(old))
     ended = {left for left, right in there if right in _STOPS}
     for begin, end, gone in changes(old, new):
         for place in range(max(1, begin), min(end, len(new) - 1) + 1):
@@ -82,8 +80,11 @@ def leaves_hole(source: str, rewrite: str) -> bool:
             if (left, right) in there or (right in _STOPS and left in ended):
                 continue
             before = new[: place - 1]
+            if begin == end and right in _STOPS and gone[0] in _YOU:
+                # "what are you talking about [you fool]?"
+                continue
             if (
-                _calls_for_more(left, right)
+                (_calls_for_more(left, right) and not _helps_alone(before, left, right))
                 or (left in _QUALITIES and _misplaced(before, right))
                 or (left in _ANYBODY and right in _STOPS | _LINKS and _said_of(before))
                 or (begin == end and _lost_its_noun(before, left, right, gone))
@@ -93,9 +94,10 @@ def leaves_hole(source: str, rewrite: str) -> bool:
 
 
 def tokens(text: str) -> list[str]:
-    """Words, clitics and marks, in lower case, however they are spaced."""
+    """Words, clitics and marks, in lower case, however they are spaced; an is a."""
     apart = _NOT.sub(" n't", text.lower().replace("’", "'"))
-    return [found.group().replace(" ", "") for found in _TOKEN.finditer(apart)]
+    found = (token.group().replace(" ", "") for token in _TOKEN.finditer(apart))
+    return ["a" if token == "an" else token for token in found]
 
 
 def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, Sequence[str]]]:
@@ -120,6 +122,15 @@ def _calls_for_more(left: str, right: str) -> bool:
     )
 
 
+def _helps_alone(before: Sequence[str], left: str, right: str) -> bool:
+    """ "is n't a fool", "can a fool?": no verb is called for after these."""
+    if right not in _DETERMINERS or left not in _HELPERS:
+        return False
+    denied = left == "n't" and any(word in _BE | {"ai"} for word in before[-1:])
+    asks = not before or before[-1] in _STOPS
+    return denied or asks
+
+
 def _misplaced(before: Sequence[str], right: str) -> bool:
     """A quality that stands as a noun or a verb: "the bad these days", "stop bad them"."""
     noun = right in _NOT_NOUN - _SERIES and any(word in _DETERMINERS for word in before[-1:])
@@ -138,10 +149,9 @@ def _said_of(before: Sequence[str]) -> bool:
 
 def _lost_its_noun(before: Sequence[str], left: str, right: str, gone: Sequence[str]) -> bool:
     """ "a bigger [fool] than you", "an incredibly [stupid] idea" """
-    if all(_INTENSIFIERS.fullmatch(word) for word in gone) or gone[0] in _STOPS:
+    if _INTENSIFIERS.fullmatch("".join(gone)) or gone[0] in _STOPS:
         return False
-    if left in _DEGREES:
-        return right not in _NOT_NOUN
-    adjective = _ADJECTIVE.fullmatch(left) and left not in _NO_ADJECTIVE
-    determined = any(w in _DETERMINERS for w in before[-1:])
-    return bool(adjective) and determined and right in _NOT_NOUN
+    if left in _DEGREES | _ALSO_DEGREES:
+        return gone[-1] not in _SERIES and right not in _NOT_NOUN
+    determined = any(word in _DETERMINERS for word in before[-1:])
+    return left in _ADJECTIVES and determined and right in _NOT_NOUN

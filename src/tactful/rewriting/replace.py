@@ -46,9 +46,16 @@ _DOING = re.compile(
 )
 _DONE_TO = re.compile(
     r"\s+(?:(?P<pronoun>me|you|ya|him|us|them|everyone|everybody)|her|it|the|an?|my|your|his|our|their"
-    r"|this|that|these|those|people)\b",
+    r"|this|that|these|those)\b",
     re.IGNORECASE,
 )
+
+# By how the word ends, what may be done instead.
+_DOES = {
+    "ing": ("bothering", "upsetting", ""),
+    "ed": ("bothered", "upset", ""),
+    "": ("bother", "upset", ""),
+}
 
 
 class Replacement:
@@ -107,7 +114,7 @@ def _edits(text: str, start: int, end: int) -> Iterator[Edit]:
             if group == "person":
                 # "You are (not) a person" would be worse than what was said.
                 return
-    for put in listed or _guess(before, after):
+    for put in listed or _guess(before, word, after):
         # A noun cannot go alone from "kind of fools" or "the fool": that leaves a hole.
         if put or not (nominal and _NEEDS_NOUN.search(before)):
             yield Edit(start, end, put.upper() if word.isupper() and len(word) > 1 else put)
@@ -120,12 +127,12 @@ def _capital(source: str, text: str) -> str:
     return text[:1].upper() + text[1:] if source[:1].isupper() else text
 
 
-def _guess(before: str, after: str) -> tuple[str, ...]:
+def _guess(before: str, word: str, after: str) -> tuple[str, ...]:
     """Replacements for a word that is in no group, by its neighbours."""
     determined = _DETERMINED.search(before)
     done_to = _DONE_TO.match(after)
     if done_to and (_DOING.search(before) or (done_to["pronoun"] and not determined)):
-        return ("bother", "upset", "")
+        return _DOES.get(word[-3:].lower()) or _DOES.get(word[-2:].lower()) or _DOES[""]
     if not determined:
         return ("bad", "people", "")
     if not _END.match(after):

@@ -306,14 +306,14 @@ class Rewriter:
                 piece.responses += _first_passing(responses) if written(source) else responses
             if written(source) and not (following and written(following)):
                 # Whoever wrote it down knew what it means; a model that has another try does not.
-                self._relent([p for p in open_pieces if p.failing and not p.passing])
+                self._relent([p for p in open_pieces if p.failing and not p.passing], known=True)
         self._relent([p for p in pieces if p.failing and not p.passing and not p.failure])
 
-    def _relent(self, pieces: Sequence[_Piece]) -> None:
+    def _relent(self, pieces: Sequence[_Piece], *, known: bool = False) -> None:
         """Let what nearly passes pass, where nothing does: a mask in its place would say less.
 
         It must be more likely decent than not and less toxic than its source. Which gates it was
-        let off stands in the result.
+        let off stands in the result. Of what is `known` to mean the same the first one is taken.
         """
         lenient = self.config.lenient
         near = [
@@ -324,9 +324,13 @@ class Rewriter:
             and response.scores["toxicity"] < min(lenient, piece.score)
         ]
         scores = [dict(response.scores) for _, _, response in near]
-        self._measure([p.core for p, _, _ in near], [r.rewrite for _, _, r in near], scores)
+        sources, rewrites = [p.core for p, _, _ in near], [r.rewrite for _, _, r in near]
+        self._measure(sources, rewrites, scores, flow=not known)
         for (piece, row, response), found in zip(near, scores, strict=True):
-            if found["similarity"] >= _NEARLY * self._least_similarity(piece.core):
+            if known and piece.passing:
+                continue
+            least = 0.0 if known else _NEARLY * self._least_similarity(piece.core)
+            if found["similarity"] >= least:
                 piece.responses[row] = replace(
                     response, scores=found, failed=(), waived=response.failed
                 )

@@ -42,7 +42,9 @@ class Flow:
         """One score for each (source, rewrite), in order; a text that is the same has 1."""
         together: dict[str, dict[str, float]] = {}
         for source, rewrite in zip(sources, rewrites, strict=True):
-            together.setdefault(source, {})[rewrite] = 1.0
+            # What is the same goes on the same: nothing has to be read.
+            if rewrite != source:
+                together.setdefault(source, {})[rewrite] = 1.0
         lines = [
             [self.reader.encode(text) for text in (source, *those)]
             for source, those in together.items()
@@ -59,7 +61,9 @@ class Flow:
             for rewrite, news in zip(those, after, strict=True):
                 worst = min((new - next(olds) for new in news), default=0.0)
                 those[rewrite] = float(np.exp(min(0.0, worst)))
-        return np.array([together[s][r] for s, r in zip(sources, rewrites, strict=True)])
+        return np.array(
+            [together.get(s, {}).get(r, 1.0) for s, r in zip(sources, rewrites, strict=True)]
+        )
 
 
 def after_changes(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:

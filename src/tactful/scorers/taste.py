@@ -211,6 +211,8 @@ class Taste:
                     # The first token of a line follows the start, which is one token.
                     columns.append(begin + place - 1 if place else 0)
                     wanted.append(line[place])
+        if not wanted:
+            return [[[] for _ in places] for _, places in asked]
         output = self.model.get_base_model().get_output_embeddings()
         logits = output(read.hidden[rows, columns].to(output.weight.dtype)).float()
         chosen = logits.log_softmax(dim=-1)[torch.arange(len(wanted)), torch.tensor(wanted)]
