@@ -105,6 +105,9 @@ def test_gains_and_what_is_kept_by_hand() -> None:
     assert paper["kept"] is ours["kept"] is None
     assert noisy_paper["gain"]["joint"]["mean"] == pytest.approx(-0.1)
     assert noisy_paper["kept"] is None
+    assert noisy_paper["cost"]["mean"] == pytest.approx(-0.1)
+    assert noisy["cost"]["mean"] == pytest.approx(-0.1)
+    assert paper["cost"] is ours["cost"] is None
     assert noisy["kept"]["value"] == pytest.approx(0.5)
     assert votes["kept"]["value"] == pytest.approx(1.0)
 

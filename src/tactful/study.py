@@ -33,6 +33,7 @@ from tactful.contest import (
 )
 from tactful.errors import ConfigError
 from tactful.evaluation.base import FloatArray
+from tactful.evaluation.metrics import paired_bootstrap
 from tactful.evaluation.report import write_whole
 from tactful.pipeline import TrainRecipe
 from tactful.recipe import ScreenerRecipe, choose_thresholds, read_folds
@@ -244,6 +245,7 @@ def table(chosen: Sequence[Arm], outcomes: Sequence[Outcome], *, full: bool) -> 
                 "gain_by_seed": [
                     float((one.values["joint"] - warm.values["joint"]).mean()) for one in those
                 ],
+                "cost": _cost(those, base) if base and arm.level else None,
                 "kept": kept(those, base, warm) if base and arm.level else None,
                 "minutes": [round(one.seconds / 60, 1) for one in those],
                 "generated": those[0].generated,
@@ -257,6 +259,11 @@ def table(chosen: Sequence[Arm], outcomes: Sequence[Outcome], *, full: bool) -> 
         "warm": {part: float(warm.values[part].mean()) for part in PARTS},
         "arms": rows,
     }
+
+
+def _cost(noisy: Sequence[Outcome], clean: Sequence[Outcome]) -> dict[str, float]:
+    """What the noise takes off J, paired by sentence; below 0 where it costs something."""
+    return asdict(paired_bootstrap(by_sentence(noisy, "joint"), by_sentence(clean, "joint")))
 
 
 def kept(
@@ -285,13 +292,23 @@ def ratio(
     return {"value": value, "low": float(low), "high": float(high)}
 
 
-COLUMNS = ("form", "noise", "rate", "J", "style", "meaning", "gain [95 %]", "seeds", "kept [95 %]")
+COLUMNS = (
+    "form",
+    "noise",
+    "rate",
+    "J",
+    "style",
+    "meaning",
+    "gain [95 %]",
+    "seeds",
+    "by the noise [95 %]",
+    "kept [95 %]",
+)
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A row of the table, as a person reads it."""
-    gain = row["gain"]["joint"]
-    part = row["kept"]
+    gain, cost, part = row["gain"]["joint"], row["cost"], row["kept"]
     return [
         row["form"],
         row["noise"],
@@ -299,6 +316,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         *(f"{row[name]:.3f}" for name in ("joint", "style", "meaning")),
         f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
         " ".join(f"{value:+.3f}" for value in row["gain_by_seed"]),
+        f"{cost['mean']:+.3f} [{cost['low']:+.3f}, {cost['high']:+.3f}]" if cost else "",
         f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]" if part else "",
     ]
 
@@ -312,8 +330,9 @@ def render(found: Mapping[str, Any]) -> str:
         f"Judge `{found['judge']}`, warm start `{found['warm_start']}` (J {found['warm']['joint']:.3f}), "
         f"{found['rows']} texts, {size}. A gain is over the warm start, paired by sentence and "
         "averaged over seeds, whose own gains stand beside it; brackets are 95 % of resamples of the "
-        "sentences. `kept` is the gain by the gain of the same form without noise (of ours, for a "
-        "defence); it is empty where that one is not clearly above nothing.",
+        "sentences. *By the noise* is the difference from the same form without noise (from ours, for a "
+        "defence), `kept` the gain by the gain of that; it is empty where that one is not clearly "
+        "above nothing.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'|'.join('---' for _ in COLUMNS)}|",
