@@ -9,6 +9,7 @@ import pytest
 
 from tactful.evaluation.bias import render_bias
 from tactful.evaluation.judge_check import render_judge_check
+from tactful.study import render
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 CHECKS = sorted(RESULTS.glob("judge.*.json"))
@@ -33,6 +34,11 @@ def test_checks_are_of_the_judges_that_ship(path: Path) -> None:
     package = RESULTS.parent.parent / "src" / "tactful" / "assets" / "judges"
     settings = json.loads((package / name / "judge.json").read_text(encoding="utf-8"))
     assert figures["judge"].startswith(f"{name}@{settings['digest']}|")
+
+
+def test_the_page_of_the_noise_study_is_of_its_figures() -> None:
+    found = json.loads((RESULTS / "noise.json").read_text(encoding="utf-8"))
+    assert render(found) == (RESULTS / "noise.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_judge_bias_is_of_its_figures() -> None:
