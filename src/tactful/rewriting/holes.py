@@ -1,6 +1,6 @@
 """Does an edit leave a hole: a place where a word is plainly missing, or out of place?
 
-"all the rest are damned." -> "all the rest are." keeps every other word, means nearly the same to a
+"the other cooks are damned." -> "the other cooks are." keeps every other word, means nearly the same to a
 model of meaning, and is no sentence. Only what stands beside a change is looked at, and only words of
 closed classes, which call for something that does not follow: nothing is parsed, and how people
 write otherwise is their own affair.

@@ -341,7 +341,7 @@ class Rewriter:
         """The followers' answer to every candidate, all asked in one batch.
 
         What is `known` to mean the same, as somebody wrote it down, need not be found similar, nor
-        as long: "get your head out of your ass" and "pay attention" have nothing else in common.
+        as long: "pull their heads out of their asses" and "pay attention" have little in common.
         """
         pairs = [(p, text) for p, texts in zip(pieces, proposed, strict=True) for text in texts]
         toxicity = self.screener.toxicity([p.lead + text + p.trail for p, text in pairs]).tolist()

@@ -1,7 +1,7 @@
 """Does the text go on after a change as well as it did before?
 
-Where a word is missing or does not fit, what stands behind it comes as a surprise: "i 'll [whine]
-some more". So a language model is asked how likely the first token behind each change is, after
+Where a word is missing or does not fit, what stands behind it comes as a surprise: "she 'll [whine]
+at lunch". So a language model is asked how likely the first token behind each change is, after
 what the rewrite has before it, and after what the source had. Likelihood as such would be no
 answer: slang is unlikely before and after.
 """
