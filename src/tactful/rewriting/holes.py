@@ -9,11 +9,12 @@ write otherwise is their own affair.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Sequence
 from itertools import pairwise
 
-_NOT = re.compile(r"n ?['’] ?t\b", re.IGNORECASE)
+from tactful.scorers.flow import changes
+
+_NOT = re.compile(r"n ?' ?t\b")
 _TOKEN = re.compile(r"n't\b|' ?(?:s|re|m|ll|d|ve)\b|[^\W_]+|[^\w\s]")
 _END = ""
 
@@ -74,7 +75,8 @@ def leaves_hole(source: str, rewrite: str) -> bool:
     old, new = [*tokens(source), _END], [*tokens(rewrite), _END]
     there = set(pairwise(old))
     ended = {left for left, right in there if right in _STOPS}
-    for begin, end, gone in changes(old, new):
+    for was, until, begin, end in changes(old, new):
+        gone = old[was:until]
         for place in range(max(1, begin), min(end, len(new) - 1) + 1):
             left, right = new[place - 1], new[place]
             if (left, right) in there or (right in _STOPS and left in ended):
@@ -98,15 +100,6 @@ def tokens(text: str) -> list[str]:
     apart = _NOT.sub(" n't", text.lower().replace("’", "'"))
     found = (token.group().replace(" ", "") for token in _TOKEN.finditer(apart))
     return ["a" if token == "an" else token for token in found]
-
-
-def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, Sequence[str]]]:
-    """Where the new differs from the old, from and to, and what stood there."""
-    # From two hundred tokens on, the frequent ones are no anchors: else this would take minutes.
-    matcher = SequenceMatcher(None, old, new)
-    for tag, was, until, begin, end in matcher.get_opcodes():
-        if tag != "equal":
-            yield begin, end, old[was:until]
 
 
 def _calls_for_more(left: str, right: str) -> bool:

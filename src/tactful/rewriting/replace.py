@@ -132,7 +132,7 @@ def _guess(before: str, word: str, after: str) -> tuple[str, ...]:
     determined = _DETERMINED.search(before)
     done_to = _DONE_TO.match(after)
     if done_to and (_DOING.search(before) or (done_to["pronoun"] and not determined)):
-        return _DOES.get(word[-3:].lower()) or _DOES.get(word[-2:].lower()) or _DOES[""]
+        return next(does for end, does in _DOES.items() if word.lower().endswith(end))
     if not determined:
         return ("bad", "people", "")
     if not _END.match(after):

@@ -8,9 +8,9 @@ answer: slang is unlikely before and after.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,11 +66,18 @@ class Flow:
         )
 
 
+def changes(old: Sequence[Any], new: Sequence[Any]) -> Iterator[tuple[int, int, int, int]]:
+    """Where the new differs from the old: from and to in the old, from and to in the new."""
+    # From two hundred tokens on, the frequent ones are no anchors: else this would take minutes.
+    for tag, *where in SequenceMatcher(None, old, new).get_opcodes():
+        if tag != "equal":
+            was, until, begin, end = where
+            yield was, until, begin, end
+
+
 def after_changes(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int]]:
     """Where the first token behind each change stands in the old and in the new.
 
     Both end with the same token, so there is one behind every change.
     """
-    # From two hundred tokens on, the frequent ones are no anchors: else this would take minutes.
-    matcher = SequenceMatcher(None, old, new)
-    return [(until, end) for tag, _, until, _, end in matcher.get_opcodes() if tag != "equal"]
+    return [(until, end) for _, until, _, end in changes(old, new)]
