@@ -17,6 +17,7 @@ import pytest
 from tactful import compare as comparing
 from tactful import contest, pipeline
 from tactful.compare import LEADERS, compare
+from tactful.compare_page import render_page
 from tactful.config import load_recipe
 from tactful.contest import RESULT, WARM, Entrant, by_sentence, gains, read_outcome, side_by_side
 from tactful.errors import ConfigError, DataError
@@ -150,7 +151,9 @@ def test_nothing_runs_twice(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Table, page and figures of three methods; a second call trains nothing and says the same."""
+    """Table, page and figures of three methods, the leaders again under flips; a second call trains
+    nothing and says the same.
+    """
     recipes = [ROOT / "recipes" / "compare" / f"{name}.yaml" for name in ("sro", "kto", "orpo")]
     overrides = [*tiny, "train.tokens=700"]
     out = tmp_path / "out"
@@ -174,10 +177,25 @@ def test_nothing_runs_twice(
             assert one["memory"] > 50
     page = (out / "compare.md").read_text()
     assert all(f"| {row['name']} |" in page for row in found["methods"])
+    assert {row["name"]: len(row["runs"]) for row in found["flipped"]} == {"sro": 2, "kto": 2}
+    clean = {row["name"]: row for row in methods}
+    for row in found["flipped"]:
+        assert row["lost"]["mean"] == pytest.approx(row["joint"] - clean[row["name"]]["joint"])
+        assert page.count(f"| {row['name']} |") == 2
+        # Another recipe, so another key; the flips do reach the screener.
+        seeds = {one["seed"]: one["key"] for one in clean[row["name"]]["runs"]}
+        assert all(one["key"] != seeds[one["seed"]] for one in row["runs"])
+        recipe = load_recipe(out / f"{row['name']}-flipped-1" / "recipe.yaml", TrainRecipe, [])
+        assert recipe.followers.noise.model_dump(include={"false_pass", "false_fail", "seed"}) == {
+            "false_pass": 0.1,
+            "false_fail": 0.1,
+            "seed": 1,
+        }
     figures = (out / "compare.html").read_text()
     assert figures.count("<polygon") == 3 * len(methods)
     assert "<script" not in figures
     assert "J against tokens" in figures
+    assert "J against verdicts turned around" in figures
 
     def forbidden(*given: Any, **more: Any) -> None:
         raise AssertionError("this has been run")
@@ -185,15 +203,12 @@ def test_nothing_runs_twice(
     with monkeypatch.context() as patched:
         patched.setattr(contest, "train", forbidden)
         assert run(say=said.append) == found
-        assert said[-1] == "6 of 6 runs are there"
+        assert said[-1] == "10 of 10 runs are there"
         (out / "orpo-0" / RESULT).unlink()
         with pytest.raises(AssertionError, match="has been run"):
             run()
-    noise = tmp_path / "noise.svg"
-    noise.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     # Its training is there; only the answers are asked for and judged again.
-    assert run(noise=noise)["methods"][0] == warm
-    assert "data:image/svg+xml;base64," in (out / "compare.html").read_text()
+    assert run()["methods"][0] == warm
 
 
 def test_a_result_of_something_else_is_not_taken(
@@ -316,5 +331,8 @@ def test_no_cell_is_without_a_run() -> None:
             assert one["step"] > 0
             assert one["adapter"] != found["warm"]
             assert found["budget"] <= one["generated"] + one["trained"]
+    assert {row["name"] for row in found["flipped"]} == set(LEADERS)
+    assert all(len(row["runs"]) >= 3 for row in found["flipped"])
     page = path.with_suffix(".md").read_text(encoding="utf-8")
     assert page == comparing.render_markdown(found)
+    assert path.with_suffix(".html").read_text(encoding="utf-8") == render_page(found)

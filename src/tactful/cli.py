@@ -502,14 +502,11 @@ def compare(
     rows: Annotated[int, typer.Option(min=2, help="Dev texts that are judged.")] = 240,
     full: Annotated[bool, typer.Option("--full", help="All seeds for all, all dev texts.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, a thread each.")] = 1,
-    noise: Annotated[
-        Path | None, typer.Option(help="A figure (.svg) of what noise does, to stand in the page.")
-    ] = None,
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Train methods from one warm start at one budget, and set them side by side. Resumes."""
-    from tactful.compare import COLUMNS, cells
+    from tactful.compare import COLUMNS, FLIPPED_COLUMNS, cells, flipped_cells
     from tactful.compare import compare as run
 
     _quiet_libraries()
@@ -523,13 +520,14 @@ def compare(
         full=full,
         jobs=jobs,
         overrides=overrides or [],
-        noise=noise,
         say=_say,
     )
     if as_json:
         _print_json(found)
     else:
         _print_table(COLUMNS, [cells(row) for row in found["methods"]])
+        if found["flipped"]:
+            _print_table(FLIPPED_COLUMNS, [flipped_cells(row) for row in found["flipped"]])
     _say(f"wrote {output}")
 
 

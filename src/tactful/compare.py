@@ -1,7 +1,8 @@
 """One table, one budget: methods side by side, from the same warm start, and by how much they differ.
 
 Recipes are compared that differ in their method alone. Those that most people ask about run with
-several seeds, the others with one. Every figure comes from a run whose folder is there.
+several seeds, and again with a screener whose every tenth verdict is wrong; the others run once. Every
+figure comes from a run whose folder is there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from tactful.contest import (
     dev_texts,
     find_adapter,
     gains,
+    kept,
+    lost,
 )
 from tactful.errors import ConfigError
 from tactful.evaluation.metrics import bootstrap_interval
@@ -35,7 +38,10 @@ from tactful.evaluation.report import write_whole
 from tactful.pipeline import TrainRecipe, fingerprint
 
 LEADERS = ("sro", "sro-paper", "dpo", "kto", "grpo")
-"""Recipes, by name, that run with all seeds; the others run with the first one."""
+"""Recipes, by name, that run with all seeds, and again under FLIPS; the others run once."""
+FLIPS = 0.1
+"""The share of verdicts that is turned around when it is asked how much noise the leaders bear."""
+_FLIPPED = "-flipped"
 TABLE, PAGE, FIGURES = "compare.json", "compare.md", "compare.html"
 
 
@@ -50,7 +56,6 @@ def compare(
     full: bool = False,
     jobs: int = 1,
     overrides: Sequence[str] = (),
-    noise: Path | None = None,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Run what is missing, and write table, page and figures into `out`; gives the table.
@@ -64,7 +69,6 @@ def compare(
         rows: How many dev texts are judged; all with `full`.
         jobs: How many runs go on side by side, with a thread each.
         overrides: As of `--set`, for every recipe.
-        noise: A figure (.svg) of how much noise the leaders bear, to stand in the page.
     """
     adapter = find_adapter(warm)
     loaded = {
@@ -81,14 +85,16 @@ def compare(
     entrants = [Entrant(WARM, 0, adapter, first.base, None)]
     for name, recipe in loaded.items():
         for seed in seeds if full or name in LEADERS else seeds[:1]:
-            train = recipe.train.model_copy(update={"seed": seed})
-            seeded = recipe.model_copy(update={"train": train})
-            entrants.append(Entrant(name, seed, adapter, first.base, seeded))
+            entrants.append(Entrant(name, seed, adapter, first.base, _seeded(recipe, seed)))
+    for name in LEADERS:
+        for seed in seeds if name in loaded else ():
+            noisy = _seeded(loaded[name], seed, flips=FLIPS)
+            entrants.append(Entrant(name + _FLIPPED, seed, adapter, first.base, noisy))
     outcomes = compete(entrants, texts, out, judge=first.look.judge, jobs=jobs, say=say)
     found = table(outcomes, texts=fingerprint([{"text": text} for text in texts]), recipes=loaded)
     write_whole(out / TABLE, json.dumps(found, indent=1) + "\n")
     write_whole(out / PAGE, render_markdown(found))
-    write_whole(out / FIGURES, render_page(found, noise))
+    write_whole(out / FIGURES, render_page(found))
     return found
 
 
@@ -103,8 +109,17 @@ def table(
     by_name: dict[str, list[Outcome]] = {}
     for outcome in others:
         by_name.setdefault(outcome.name, []).append(outcome)
-    methods = [_row(name, those, warm) for name, those in by_name.items()]
+    methods = [_row(name, those, warm) for name, those in by_name.items() if name in recipes]
     methods.sort(key=lambda row: -row["joint"])
+    flipped = [
+        _row(row["name"], noisy, warm)
+        | {
+            "lost": lost(noisy, by_name[row["name"]]),
+            "kept": kept(noisy, by_name[row["name"]], warm),
+        }
+        for row in methods
+        if (noisy := by_name.get(row["name"] + _FLIPPED))
+    ]
     budgets = {recipe.train.tokens for recipe in recipes.values()}
     return {
         "version": __version__,
@@ -114,7 +129,21 @@ def table(
         "budget": budgets.pop(),
         "minutes": round(sum(outcome.seconds for outcome in others) / 60, 1),
         "methods": [_row(WARM, [warm], warm), *methods],
+        "flips": FLIPS,
+        "flipped": flipped,
     }
+
+
+def _seeded(recipe: TrainRecipe, seed: int, *, flips: float = 0.0) -> TrainRecipe:
+    noise = recipe.followers.noise.model_copy(
+        update={"false_pass": flips, "false_fail": flips, "seed": seed} if flips else {}
+    )
+    return recipe.model_copy(
+        update={
+            "train": recipe.train.model_copy(update={"seed": seed}),
+            "followers": recipe.followers.model_copy(update={"noise": noise}),
+        }
+    )
 
 
 def _row(name: str, outcomes: Sequence[Outcome], warm: Outcome) -> dict[str, Any]:
@@ -145,16 +174,12 @@ def _row(name: str, outcomes: Sequence[Outcome], warm: Outcome) -> dict[str, Any
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A method's line, as every form of the table shows it."""
-    runs, gain = row["runs"], row["against_warm"]["joint"]
+    runs = row["runs"]
     mean = {
         name: float(np.mean([run[name] for run in runs]))
         for name in ("step", "generated", "trained", "minutes", "copies")
     }
-    moved = (
-        ""
-        if row["name"] == WARM
-        else f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-    )
+    moved = "" if row["name"] == WARM else _signed(row["against_warm"]["joint"])
     spread = [run["joint"] for run in runs]
     return [
         row["name"],
@@ -188,6 +213,39 @@ COLUMNS = (
 )
 
 
+def flipped_cells(row: Mapping[str, Any]) -> list[str]:
+    """A leader's line under FLIPS."""
+    part = row["kept"]
+    return [
+        row["name"],
+        f"{row['joint']:.3f}",
+        _signed(row["against_warm"]["joint"]),
+        _signed(row["lost"]),
+        f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]" if part else "",
+    ]
+
+
+def _signed(found: Mapping[str, float]) -> str:
+    return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+
+
+FLIPPED_COLUMNS = (
+    "method",
+    "J",
+    "J - warm start [95 %]",
+    "J - the same without flips",
+    "gain kept",
+)
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(columns) + " |",
+        "|---|" + "--:|" * (len(columns) - 1),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
 def render_markdown(found: Mapping[str, Any]) -> str:
     """The table as a page."""
     lines = [
@@ -199,11 +257,19 @@ def render_markdown(found: Mapping[str, Any]) -> str:
         "intervals by bootstrap over sentences, so they do not tell how seeds differ: that is beside "
         f"them. {found['minutes']:.0f} minutes of one core in all.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|---|" + "--:|" * (len(COLUMNS) - 1),
-        *("| " + " | ".join(cells(row)) + " |" for row in found["methods"]),
+        *_markdown_table(COLUMNS, [cells(row) for row in found["methods"]]),
         "",
     ]
+    if found["flipped"]:
+        lines += [
+            f"## {found['flips']:.0%} of the screener's verdicts turned around",
+            "",
+            "The same recipes and seeds under a screener that errs at that rate, both ways. What is kept of "
+            "a gain is told where the gain without flips is clearly above nothing.",
+            "",
+            *_markdown_table(FLIPPED_COLUMNS, [flipped_cells(row) for row in found["flipped"]]),
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -5,11 +5,9 @@ It loads and runs nothing, and looks like the page of a run.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from tactful.run_curves import Curve, chart, colour
@@ -23,12 +21,11 @@ _STYLE = """
 .triangles .warm { fill: none; stroke: var(--faint); stroke-dasharray: 3 2; }
 .triangles .own { fill: #0072B2; fill-opacity: .22; stroke: #0072B2; stroke-width: 1.4; }
 .triangles .edge { fill: none; stroke: var(--line); }
-.wide img { max-width: 100%; background: #fff; }
 """
 
 
-def render_page(found: Mapping[str, Any], noise: Path | None) -> str:
-    """The whole page; `noise` is an SVG file of another study."""
+def render_page(found: Mapping[str, Any]) -> str:
+    """The whole page."""
     warm, *methods = found["methods"]
     told = (
         f"judge {found['judge']}, {found['texts']['rows']} texts, warm start {found['warm']}, "
@@ -37,14 +34,9 @@ def render_page(found: Mapping[str, Any], noise: Path | None) -> str:
     parts = [f'<h1>Methods side by side</h1>\n<p class="faint">{escape(told)}</p>']
     if methods:
         parts += [*_curves(methods), *_triangles(warm, methods)]
-    if noise is not None:
-        picture = base64.b64encode(noise.read_bytes()).decode()
-        parts.append(
-            "<h2>When the screener errs</h2>\n"
-            f'<figure class="wide"><img alt="J under noise" src="data:image/svg+xml;base64,{picture}">'
-            "</figure>"
-        )
-    return page("tactful compare", "\n".join(parts), _STYLE, images=noise is not None)
+    if found["flipped"]:
+        parts += _flipped(methods, found["flipped"], found["flips"])
+    return page("tactful compare", "\n".join(parts), _STYLE)
 
 
 def _curves(methods: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -59,22 +51,41 @@ def _curves(methods: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not drawn:
         return
     last = max(tokens for curve in drawn for tokens, _ in curve.points)
-    figures = []
-    for start in range(0, len(drawn), 7):
-        those = drawn[start : start + 7]
-        keys = "".join(
-            f'<span class="key"><i style="background:{colour(number)}"></i>{escape(curve.label)} '
-            f"{curve.points[-1][1]:.3f}</span>"
-            for number, curve in enumerate(those)
-        )
-        svg = chart("J against tokens", those, last=last, unit=False, along="token")
-        figures.append(f"<figure>{svg}<figcaption>{keys}</figcaption></figure>")
+    figures = [
+        _figure("J against tokens", drawn[start : start + 7], last, "token")
+        for start in range(0, len(drawn), 7)
+    ]
     yield "<h2>J against tokens</h2>"
     yield (
         '<p class="faint">Looks of the first seed at fewer texts than the table has; beside each '
         "name, its last value.</p>"
     )
     yield '<div class="charts">\n' + "\n".join(figures) + "\n</div>"
+
+
+def _flipped(
+    methods: Sequence[Mapping[str, Any]], flipped: Sequence[Mapping[str, Any]], flips: float
+) -> Iterator[str]:
+    """J of the leaders without and with flips: the flatter a line, the less they matter."""
+    clean = {row["name"]: row["joint"] for row in methods}
+    share = round(100 * flips)
+    drawn = [
+        Curve(row["name"], [(0, clean[row["name"]]), (share, row["joint"])]) for row in flipped
+    ]
+    yield f"<h2>When {share} % of the verdicts are wrong</h2>"
+    yield '<p class="faint">Means over seeds; intervals are in the table.</p>'
+    figure = _figure("J against verdicts turned around, %", drawn, share, "%")
+    yield f'<div class="charts">\n{figure}\n</div>'
+
+
+def _figure(title: str, drawn: Sequence[Curve], last: int, along: str) -> str:
+    keys = "".join(
+        f'<span class="key"><i style="background:{colour(number)}"></i>{escape(curve.label)} '
+        f"{curve.points[-1][1]:.3f}</span>"
+        for number, curve in enumerate(drawn)
+    )
+    svg = chart(title, drawn, last=last, unit=False, along=along)
+    return f"<figure>{svg}<figcaption>{keys}</figcaption></figure>"
 
 
 def _triangles(warm: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]) -> Iterator[str]:

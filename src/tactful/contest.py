@@ -38,6 +38,7 @@ PARTS = ("joint", "style", "meaning", "fluency")
 RESULT = "contest.json"
 WARM = "warm start"
 _DIGITS = 5
+_BOOT = 2000
 
 R = TypeVar("R")
 Say = Callable[[str], None]
@@ -240,6 +241,37 @@ def gains(outcomes: Sequence[Outcome], warm: Outcome) -> dict[str, Difference]:
     return {
         part: paired_bootstrap(by_sentence(outcomes, part), warm.values[part]) for part in PARTS
     }
+
+
+def lost(noisy: Sequence[Outcome], clean: Sequence[Outcome]) -> dict[str, float]:
+    """What noise takes off J, paired by sentence; below 0 where it costs something."""
+    return asdict(paired_bootstrap(by_sentence(noisy, "joint"), by_sentence(clean, "joint")))
+
+
+def kept(
+    noisy: Sequence[Outcome], clean: Sequence[Outcome], warm: Outcome, *, boot: int = _BOOT
+) -> dict[str, float] | None:
+    """The gain under noise by the gain without, with 95 % of its resamples of sentences.
+
+    None where the gain without noise is not clearly above nothing: what is not there cannot be
+    kept, and a ratio of it would say anything.
+    """
+    before = warm.values["joint"]
+    return ratio(by_sentence(noisy, "joint") - before, by_sentence(clean, "joint") - before, boot)
+
+
+def ratio(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], boot: int = _BOOT
+) -> dict[str, float] | None:
+    """The ratio of two means over the same sentences, where the lower one is clearly above 0."""
+    draw = np.random.default_rng(0).integers(len(numerator), size=(boot, len(numerator)))
+    below = denominator[draw].mean(axis=1)
+    if np.percentile(below, 2.5) <= 0:
+        return None
+    ratios = numerator[draw].mean(axis=1) / np.maximum(below, 1e-9)
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    value = float(numerator.mean() / denominator.mean())
+    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def read_outcome(path: Path) -> Outcome | None:

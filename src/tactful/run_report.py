@@ -92,13 +92,12 @@ def render_page(run: Run) -> str:
     return page(title, "\n".join(parts))
 
 
-def page(title: str, body: str, style: str = "", *, images: bool = False) -> str:
-    """A page that loads and runs nothing; `images` may stand in it as data."""
-    pictures = "img-src data:; " if images else ""
+def page(title: str, body: str, style: str = "") -> str:
+    """A page that loads and runs nothing."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        f"style-src 'unsafe-inline'; {pictures}base-uri 'none'; form-action 'none'\">\n"
+        "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{escape(title)}</title>\n<style>{_shared_style()}{_STYLE}{style}</style>\n"

@@ -1,7 +1,7 @@
 """What wrong verdicts cost: the game under a screener that errs, in the paper's form and in ours.
 
 The paper warns that slight noise in the screener ruins it. Here that is measured: verdicts are
-flipped at known rates, every run starts from the same warm start with the same number of rewrites,
+flipped at known rates, every run starts from the same warm start with the same budget of tokens,
 and the dev judge says what was gained over the warm start, paired by sentence. `kept` is what is
 left of the gain that the same form has without noise; where that gain is not above nothing there is
 nothing to keep, and no number.
@@ -16,8 +16,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from tactful.config import load_recipe
 from tactful.contest import (
     PARTS,
@@ -30,10 +28,10 @@ from tactful.contest import (
     dev_texts,
     find_adapter,
     gains,
+    kept,
+    lost,
 )
 from tactful.errors import ConfigError
-from tactful.evaluation.base import FloatArray
-from tactful.evaluation.metrics import paired_bootstrap
 from tactful.evaluation.report import write_whole
 from tactful.pipeline import TrainRecipe
 from tactful.recipe import ScreenerRecipe, choose_thresholds, read_folds
@@ -50,14 +48,11 @@ LEVELS = (0.0, 0.1, 0.2)
 SIDED = (0.05, 0.3)
 BIASED = ("woman", "women", "black", "gay", "muslim", "trump", "government", "school")
 _WEAK_SHARE = 100
-_BOOT = 2000
 
-# The same number of rewrites for both forms: ours has four of each source, the paper's one. What
-# counts is the end, so the short runs do without looks on the way.
-SMALL = {
-    "paper": ("train.steps=48", "train.look_every=0", "train.save_every=12"),
-    "ours": ("train.steps=12", "play.samples=4", "train.look_every=0", "train.save_every=6"),
-}
+# The same budget for both forms, in tokens written or read for an update, as when methods are
+# compared. What counts is the end, so the short runs do without looks on the way.
+_BUDGET = ("train.tokens=20000", "train.steps=400", "train.look_every=0", "train.save_every=12")
+SMALL = {"paper": _BUDGET, "ours": (*_BUDGET, "play.samples=4")}
 FULL = {
     "paper": ("train.steps=320", "train.look_every=80", "train.save_every=40"),
     "ours": (),
@@ -245,7 +240,7 @@ def table(chosen: Sequence[Arm], outcomes: Sequence[Outcome], *, full: bool) -> 
                 "gain_by_seed": [
                     float((one.values["joint"] - warm.values["joint"]).mean()) for one in those
                 ],
-                "cost": _cost(those, base) if base and arm.level else None,
+                "cost": lost(those, base) if base and arm.level else None,
                 "kept": kept(those, base, warm) if base and arm.level else None,
                 "minutes": [round(one.seconds / 60, 1) for one in those],
                 "generated": those[0].generated,
@@ -259,37 +254,6 @@ def table(chosen: Sequence[Arm], outcomes: Sequence[Outcome], *, full: bool) -> 
         "warm": {part: float(warm.values[part].mean()) for part in PARTS},
         "arms": rows,
     }
-
-
-def _cost(noisy: Sequence[Outcome], clean: Sequence[Outcome]) -> dict[str, float]:
-    """What the noise takes off J, paired by sentence; below 0 where it costs something."""
-    return asdict(paired_bootstrap(by_sentence(noisy, "joint"), by_sentence(clean, "joint")))
-
-
-def kept(
-    noisy: Sequence[Outcome], clean: Sequence[Outcome], warm: Outcome, *, boot: int = _BOOT
-) -> dict[str, float] | None:
-    """The gain under noise by the gain without, with 95 % of its resamples of sentences.
-
-    None where the gain without noise is not clearly above nothing: what is not there cannot be
-    kept, and a ratio of it would say anything.
-    """
-    before = warm.values["joint"]
-    return ratio(by_sentence(noisy, "joint") - before, by_sentence(clean, "joint") - before, boot)
-
-
-def ratio(
-    numerator: FloatArray, denominator: FloatArray, boot: int = _BOOT
-) -> dict[str, float] | None:
-    """The ratio of two means over the same sentences, where the lower one is clearly above 0."""
-    draw = np.random.default_rng(0).integers(len(numerator), size=(boot, len(numerator)))
-    below = denominator[draw].mean(axis=1)
-    if np.percentile(below, 2.5) <= 0:
-        return None
-    ratios = numerator[draw].mean(axis=1) / np.maximum(below, 1e-9)
-    low, high = np.percentile(ratios, (2.5, 97.5))
-    value = float(numerator.mean() / denominator.mean())
-    return {"value": value, "low": float(low), "high": float(high)}
 
 
 COLUMNS = (
