@@ -52,6 +52,11 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("take his ass home", "take him home"),
         ("that has crap to do with it", "that has nothing to do with it"),
         ("don 't play dumb , jay", "don 't pretend not to know , jay"),
+        ("they left a big pile of crap", "they left a mess"),
+        ("What a piece of garbage!", "How awful!"),
+        ("the lunatic left and the cook", "the unreasonable left and the cook"),
+        ("it must really suck to be late", "it must be hard to be late"),
+        ("the cook talks out of his ass", "the cook talks without knowing"),
     ],
 )
 def test_an_idiom_is_said_decently(said: str, decent: str) -> None:

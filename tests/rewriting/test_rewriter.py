@@ -230,6 +230,24 @@ def test_force_does_not_mask_what_was_clean() -> None:
     assert (result.text, result.status) == ("you there. a fine day", "rewritten")
 
 
+class Blunt(Table):
+    """A table that looks at words, not at what they stand in."""
+
+    blunt = True
+
+
+def test_what_need_not_be_rewritten_is_not_left_to_words_alone() -> None:
+    """Once a model had nothing better; what is really toxic is, and so is all where no model reads."""
+    model, table = Table({}), Blunt({"hmpf a b": ["wrong a b"], "idiot a b": ["wrong a b"]})
+    results = rewriter(model, table).rewrite_many(["hmpf a b", "idiot a b"], force=True)
+    assert [(r.text, r.status) for r in results] == [
+        ("hmpf a b", "unchanged"),
+        ("wrong a b", "rewritten"),
+    ]
+    assert (model.asked, table.asked) == (["hmpf a b", "idiot a b"], ["idiot a b"])
+    assert rewriter(table).rewrite("hmpf a b", force=True).text == "wrong a b"
+
+
 def test_threats_are_escalated_not_laundered() -> None:
     """A threat goes to a person, whatever a source could make of it."""
     table = Table({"i will kill you": ["i will miss you"]})

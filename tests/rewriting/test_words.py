@@ -41,6 +41,8 @@ def words() -> Words:
         ("your ignorance is pathetic", "your lack of knowledge is disappointing"),
         ("the dumbest thing of all", "the worst thing of all"),
         ("the new bus timetable sucks .", "the new bus timetable is bad ."),
+        ("the cook keeps spouting nonsense", "the cook keeps spouting things that make no sense"),
+        ("you killed the dog", "you took the life of the dog"),
     ],
 )
 def test_an_insult_is_said_plainly(said: str, decent: str, words: Words) -> None:

@@ -30,6 +30,11 @@ def written(source: CandidateSource) -> bool:
     return bool(getattr(source, "written", False))
 
 
+def blunt(source: CandidateSource) -> bool:
+    """Whether it works on flagged words without reading the sentence that they stand in."""
+    return bool(getattr(source, "blunt", False))
+
+
 class PromptedModel:
     """Samples rewrites from a backend, asked by a prompt."""
 
@@ -83,6 +88,8 @@ class Copy:
 
 class Deletion:
     """Deletes the words that the screener points at, until it is content: a strong baseline."""
+
+    blunt = True
 
     def __init__(self, screener: Screener) -> None:
         self.screener = screener

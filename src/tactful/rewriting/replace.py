@@ -62,6 +62,7 @@ class Replacement:
     """Proposes each source with its flagged words replaced by decent ones."""
 
     name = "replacement"
+    blunt = True
 
     def __init__(self, screener: Screener, *, most: int = 24) -> None:
         self.screener = screener

@@ -32,7 +32,7 @@ from tactful.config import Config
 from tactful.errors import UnreachableError
 from tactful.models import shipped
 from tactful.records import Policy, Response, Rewrite, Status
-from tactful.rewriting.candidates import CandidateSource, strike, written
+from tactful.rewriting.candidates import CandidateSource, blunt, strike, written
 from tactful.rewriting.gates import text_gates, words
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.methods import Method, sources_of
@@ -286,12 +286,20 @@ class Rewriter:
     def _ask_sources(self, pieces: Sequence[_Piece]) -> None:
         """Ask the sources in order for what has no passing candidate yet.
 
-        One broken engine must not lose a batch: its failure is told by the sentences it left.
+        A sentence that need not be rewritten is left alone where a model read it and had nothing
+        better: what is done to its words without reading ("people all men" for "ban all men") says
+        less than it does. One broken engine must not lose a batch: its failure is told by the
+        sentences it left.
         """
+        read = False
         for source, following in pairwise([*self.sources, None]):
-            open_pieces = [piece for piece in pieces if not piece.passing]
-            if source is None or not open_pieces:
+            if source is None:
                 break
+            unread = read and blunt(source)
+            open_pieces = [p for p in pieces if not p.passing and (p.failing or not unread)]
+            if not open_pieces:
+                continue
+            read = read or not (blunt(source) or written(source))
             try:
                 proposed = source.propose([piece.core for piece in open_pieces])
                 answered = self._respond(open_pieces, proposed, known=written(source))
