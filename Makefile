@@ -38,10 +38,10 @@ check: $(READY) ## lint, types, import rules; writes nothing
 	$(BIN)/lint-imports
 
 test: $(READY) ## the tests, offline
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-all: $(READY) ## also the slow tests and those that need fetched models
-	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+test-all: $(READY) ## also the slow tests
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
 
 bench: $(READY) ## measure speed; prints tables
 	$(BIN)/python benchmarks/screener_speed.py

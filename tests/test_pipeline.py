@@ -229,6 +229,9 @@ def test_a_run_does_not_go_on_by_another_recipe(small: dict[str, object], tmp_pa
     train(recipe(1e-4), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"train.learning_rate: 0.0001 before, 0.001 now"):
         train(recipe(1e-3), tmp_path / "run")
+    (tmp_path / "run" / "recipe.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"holds checkpoints, but not the recipe.yaml"):
+        train(recipe(1e-4), tmp_path / "run")
     train(recipe(1e-3), tmp_path / "run", resume="never")
 
 

@@ -16,8 +16,8 @@ from tactful.contest import Outcome, ratio
 from tactful.errors import ConfigError
 from tactful.pipeline import TrainRecipe, estimated
 from tactful.study import (
+    FULL,
     PARTS_OF_STUDY,
-    SMALL,
     Arm,
     arms,
     cells,
@@ -40,15 +40,17 @@ def test_every_cell_is_a_recipe_that_loads() -> None:
     assert sum(arm.seeds for arm in arms(["symmetric"], Path("weak"), 3)) == 18
     for arm in chosen:
         form = "paper" if arm.form == "paper" else "ours"
-        file = RECIPES / ("sro-paper.yaml" if form == "paper" else "sro.yaml")
-        given = ["data.dir=x", *SMALL[form], *arm.overrides, "followers.noise.seed=2"]
+        file = RECIPES / "compare" / ("sro-paper.yaml" if form == "paper" else "sro.yaml")
+        given = ["data.dir=x", *arm.overrides, "followers.noise.seed=2"]
         recipe = load_recipe(file, TrainRecipe, given)
         noise = recipe.followers.noise
         if arm.noise == "symmetric":
             assert noise.false_pass == noise.false_fail == arm.level
-        # One budget for all, which ends a run before its steps do.
+        # One budget for all, which ends a run before its steps do; the same texts, too.
         assert recipe.train.tokens == 20_000
         assert recipe.train.steps == 400
+        assert recipe.data.toxic[0].keep == {"source": ["paradetox", "emnlp2021_dev"]}
+        assert load_recipe(file, TrainRecipe, [*given, *FULL[form]]).train.tokens is None
         assert recipe.train.look_every % recipe.train.save_every == 0
 
 

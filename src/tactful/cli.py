@@ -782,9 +782,12 @@ def serve(
     ] = None,
     screener: ScreenerPath = None,
     engine: Annotated[
-        str | None,
-        typer.Option(help="package.module:callable that makes an engine in place of ours."),
-    ] = None,
+        str,
+        typer.Option(
+            help="What writes: torch, gguf (llama.cpp), ct2 (CTranslate2), openai (a server) or auto; "
+            "or package.module:callable that makes an engine of your own."
+        ),
+    ] = "torch",
     deadline: Annotated[
         float, typer.Option(help="Seconds until a request is answered, with a rewrite or without.")
     ] = 30.0,
@@ -800,6 +803,10 @@ def serve(
     public_url: Annotated[
         str, typer.Option(help="How clients reach it, when it is behind a proxy.")
     ] = "",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="An origin whose pages may ask from a browser, or '*'; may be repeated."),
+    ] = None,
     decisions: Annotated[
         Path | None,
         typer.Option(help="Keep what people decide in the playground in this .jsonl file."),
@@ -824,8 +831,7 @@ def serve(
         return
     told: dict[str, Any] = {"model": model, "method": method, "policy": policy}
     told |= {"adapter": adapter, "screener": screener}
-    if engine is not None:
-        told["factory"] = engine
+    told["factory" if ":" in engine else "engine"] = engine
     config = validate(
         {
             "host": host,
@@ -838,6 +844,7 @@ def serve(
             "batch": batch,
             "max_body": max_body,
             "public_url": public_url,
+            "allow_origin": allow_origin or [],
             "decisions": decisions,
             "engine": told,
         },

@@ -1,8 +1,8 @@
 """One table, one budget: methods side by side, from the same warm start, and by how much they differ.
 
 Recipes are compared that differ in their method alone. Those that most people ask about run with
-several seeds, and again with a screener whose every tenth verdict is wrong; the others run once. Every
-figure comes from a run whose folder is there.
+several seeds, and once again with a screener whose every tenth verdict is wrong; the others run once.
+Every figure comes from a run whose folder is there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tactful.evaluation.report import write_whole
 from tactful.pipeline import TrainRecipe, fingerprint
 
 LEADERS = ("sro", "sro-paper", "dpo", "kto", "grpo")
-"""Recipes, by name, that run with all seeds, and again under FLIPS; the others run once."""
+"""Recipes, by name, that run with all seeds, and once again under FLIPS; the others run once."""
 FLIPS = 0.1
 """The share of verdicts that is turned around when it is asked how much noise the leaders bear."""
 _FLIPPED = "-flipped"
@@ -87,7 +87,7 @@ def compare(
         for seed in seeds if full or name in LEADERS else seeds[:1]:
             entrants.append(Entrant(name, seed, adapter, first.base, _seeded(recipe, seed)))
     for name in LEADERS:
-        for seed in seeds if name in loaded else ():
+        for seed in (seeds if full else seeds[:1]) if name in loaded else ():
             noisy = _seeded(loaded[name], seed, flips=FLIPS)
             entrants.append(Entrant(name + _FLIPPED, seed, adapter, first.base, noisy))
     outcomes = compete(entrants, texts, out, judge=first.look.judge, jobs=jobs, say=say)
@@ -114,11 +114,13 @@ def table(
     flipped = [
         _row(row["name"], noisy, warm)
         | {
-            "lost": lost(noisy, by_name[row["name"]]),
-            "kept": kept(noisy, by_name[row["name"]], warm),
+            "lost": lost(noisy, clean),
+            "kept": kept(noisy, clean, warm),
+            "clean": float(by_sentence(clean, "joint").mean()),
         }
         for row in methods
         if (noisy := by_name.get(row["name"] + _FLIPPED))
+        and (clean := _of_seeds(by_name[row["name"]], noisy))
     ]
     budgets = {recipe.train.tokens for recipe in recipes.values()}
     return {
@@ -132,6 +134,11 @@ def table(
         "flips": FLIPS,
         "flipped": flipped,
     }
+
+
+def _of_seeds(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> list[Outcome]:
+    seeds = {other.seed for other in others}
+    return [outcome for outcome in outcomes if outcome.seed in seeds]
 
 
 def _seeded(recipe: TrainRecipe, seed: int, *, flips: float = 0.0) -> TrainRecipe:
@@ -218,8 +225,8 @@ def flipped_cells(row: Mapping[str, Any]) -> list[str]:
     part = row["kept"]
     return [
         row["name"],
+        f"{row['clean']:.3f}",
         f"{row['joint']:.3f}",
-        _signed(row["against_warm"]["joint"]),
         _signed(row["lost"]),
         f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]" if part else "",
     ]
@@ -231,10 +238,10 @@ def _signed(found: Mapping[str, float]) -> str:
 
 FLIPPED_COLUMNS = (
     "method",
-    "J",
-    "J - warm start [95 %]",
-    "J - the same without flips",
-    "gain kept",
+    "J without flips",
+    "J with",
+    "lost [95 %]",
+    "gain kept [95 %]",
 )
 
 

@@ -35,7 +35,7 @@ def render_page(found: Mapping[str, Any]) -> str:
     if methods:
         parts += [*_curves(methods), *_triangles(warm, methods)]
     if found["flipped"]:
-        parts += _flipped(methods, found["flipped"], found["flips"])
+        parts += _flipped(found["flipped"], found["flips"])
     return page("tactful compare", "\n".join(parts), _STYLE)
 
 
@@ -63,17 +63,12 @@ def _curves(methods: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield '<div class="charts">\n' + "\n".join(figures) + "\n</div>"
 
 
-def _flipped(
-    methods: Sequence[Mapping[str, Any]], flipped: Sequence[Mapping[str, Any]], flips: float
-) -> Iterator[str]:
+def _flipped(flipped: Sequence[Mapping[str, Any]], flips: float) -> Iterator[str]:
     """J of the leaders without and with flips: the flatter a line, the less they matter."""
-    clean = {row["name"]: row["joint"] for row in methods}
     share = round(100 * flips)
-    drawn = [
-        Curve(row["name"], [(0, clean[row["name"]]), (share, row["joint"])]) for row in flipped
-    ]
+    drawn = [Curve(row["name"], [(0, row["clean"]), (share, row["joint"])]) for row in flipped]
     yield f"<h2>When {share} % of the verdicts are wrong</h2>"
-    yield '<p class="faint">Means over seeds; intervals are in the table.</p>'
+    yield '<p class="faint">The same seeds with and without; intervals are in the table.</p>'
     figure = _figure("J against verdicts turned around, %", drawn, share, "%")
     yield f'<div class="charts">\n{figure}\n</div>'
 

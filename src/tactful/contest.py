@@ -16,7 +16,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -283,8 +283,9 @@ def read_outcome(path: Path) -> Outcome | None:
 
 
 def _kept(folder: Path, entrant: Entrant, key: str) -> Outcome | None:
+    """What is there of the same key; another study may have called it otherwise."""
     found = read_outcome(folder / entrant.folder / RESULT)
-    return found if found is not None and found.key == key else None
+    return replace(found, name=entrant.name) if found is not None and found.key == key else None
 
 
 def _key(entrant: Entrant, texts: Sequence[str], judge: str) -> str:

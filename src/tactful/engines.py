@@ -7,18 +7,21 @@ caller will: the two are seldom won by the same engine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from filelock import FileLock
 from pydantic import ValidationError
 
 from tactful.config import Config
@@ -35,7 +38,7 @@ Purpose = Literal["alone", "batch"]
 
 PACKAGES = {"torch": "torch", "gguf": "xllamacpp", "ct2": "ctranslate2"}
 _CHOSEN = "chosen.json"
-_ALONE, _BATCH, _NEW_TOKENS = 5, 24, 32
+_ALONE, _BATCH, _NEW_TOKENS = 3, 12, 32
 
 
 class Choice(Config):
@@ -136,9 +139,22 @@ def _fastest(
 ) -> Backend:
     able = _able(files)
     key = _key(files, adapter, purpose, able)
-    known = _read().get(key)
-    if known is not None and known.engine in able:
-        return _LOADERS[known.engine](model, adapter)
+    # Processes that start together measure once, or in a near tie each could have its own engine.
+    with _one_at_a_time():
+        known = _read().get(key)
+        if known is None or known.engine not in able:
+            return _measured(files, model, adapter, purpose, able, key)
+    return _LOADERS[known.engine](model, adapter)
+
+
+def _measured(
+    files: ModelFiles,
+    model: str | Path,
+    adapter: Path | None,
+    purpose: Purpose,
+    able: Sequence[str],
+    key: str,
+) -> Backend:
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
     best: Backend | None = None
@@ -166,16 +182,29 @@ def _fastest(
     return best
 
 
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    lock = home() / "engines" / "lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held: AbstractContextManager[Any] = FileLock(lock).acquire()
+    except OSError:
+        # Where nothing can be written nothing is kept, either.
+        held = contextlib.nullcontext()
+    with held:
+        yield
+
+
 def measure(backend: Backend, purpose: Purpose) -> float:
     """Seconds a text takes it, alone (the median of some) or as one of many."""
     requests = [
         Request(trained(example.text), _NEW_TOKENS) for example in own_corpus() if example.toxic
     ]
-    greedy = Sampling(temperature=0)
+    as_rewriting = Sampling(num=8, temperature=0.8, top_p=0.95)
 
     def seconds(asked: Sequence[Request]) -> float:
         started = time.perf_counter()
-        backend.generate(asked, greedy)
+        backend.generate(asked, as_rewriting)
         return time.perf_counter() - started
 
     seconds(requests[-1:])  # the first one is slower than all that follow
@@ -215,14 +244,13 @@ def installed(engine: str) -> str:
 
 
 def _machine() -> str:
-    import torch
-
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         cpu = platform.processor() or platform.machine()
-    return f"{cpu}, {torch.get_num_threads()} threads"
+    # Not this process's threads: more workers have fewer, and a run must not change its engine for it.
+    return f"{cpu}, {os.cpu_count()} cores"
 
 
 def _read() -> dict[str, Choice]:

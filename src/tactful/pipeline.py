@@ -49,6 +49,7 @@ from tactful.training.adaptive import Adaptive, AdaptiveScreener
 from tactful.training.alarms import Alarm
 from tactful.training.checkpoints import latest, to_resume
 from tactful.training.game import (
+    STYLE,
     Follower,
     Game,
     Gate,
@@ -462,9 +463,14 @@ def _embedder(recipe: TrainRecipe, gates: Sequence[Gate]) -> Embed | None:
 
 def _require_same(recipe: WarmRecipe | TrainRecipe, out: Path, resume: str) -> None:
     """Half a run by one recipe and half by another would be a run by none."""
-    if resume == "auto" and latest(out) is not None and (out / RECIPE).exists():
-        advice = "use another folder, or --resume never to start over"
-        require_recipe(recipe, out / RECIPE, advice)
+    if resume != "auto" or latest(out) is None:
+        return
+    advice = "use another folder, or --resume never to start over"
+    if not (out / RECIPE).exists():
+        raise ConfigError(
+            f"{out} holds checkpoints, but not the {RECIPE} that they were made by; {advice}"
+        )
+    require_recipe(recipe, out / RECIPE, advice)
 
 
 def _require_toxic(texts: Sequence[str], screener: Screener, say: Say) -> None:
@@ -639,7 +645,7 @@ def _style_gate(followers: Followers, taste: Taste | None) -> Gate:
         style = PanelFollower(members, passing, panel)
     # Who is asked over a network may be silent now and then, and a panel may disagree.
     steady = isinstance(screener, LinearScreener) and not isinstance(style, PanelFollower)
-    return Gate("style", style, passing, may_abstain=not steady)
+    return Gate(STYLE, style, passing, may_abstain=not steady)
 
 
 def follower_of(path: Path | None) -> Screener:

@@ -40,7 +40,8 @@ from tactful.screeners.linear import LinearScreener
 Part = Literal["symmetric", "sided", "biased", "weak", "defences"]
 """`symmetric`: flips both ways at 0, 10 and 20 %, with all seeds. `sided`: false passes and false
 fails by themselves, at 5 and 30 %. `biased`: fails whatever names a topic. `weak`: a screener that
-saw a hundredth of the texts. `defences`: each by itself and all together, at 10 and 20 %."""
+saw a hundredth of the texts. `defences`: each by itself and all together, at 10 and 20 %; votes only
+help where flips are drawn anew, which is easier, so there is one with that and no defence."""
 PARTS_OF_STUDY: tuple[Part, ...] = get_args(Part)
 
 TABLE, PAGE, FIGURE = "noise.json", "noise.md", "noise.svg"
@@ -49,13 +50,11 @@ SIDED = (0.05, 0.3)
 BIASED = ("woman", "women", "black", "gay", "muslim", "trump", "government", "school")
 _WEAK_SHARE = 100
 
-# The same budget for both forms, in tokens written or read for an update, as when methods are
-# compared. What counts is the end, so the short runs do without looks on the way.
-_BUDGET = ("train.tokens=20000", "train.steps=400", "train.look_every=0", "train.save_every=12")
-SMALL = {"paper": _BUDGET, "ours": (*_BUDGET, "play.samples=4")}
+# Both forms are those of the comparison, which share their texts and a budget in tokens. Only the end
+# counts here, but the looks on the way stay: a run of the one study is a run of the other.
 FULL = {
-    "paper": ("train.steps=320", "train.look_every=80", "train.save_every=40"),
-    "ours": (),
+    "paper": ("train.tokens=null", "train.steps=320", "train.look_every=80", "train.save_every=40"),
+    "ours": ("train.tokens=null", "train.steps=40", "play.samples=8"),
 }
 _TRUSTED = (
     "followers.estimate={by: trusted, trusted: ["
@@ -69,6 +68,7 @@ DEFENCES: dict[str, tuple[str, ...]] = {
     "group play alone": (),
     "corrected loss": (*_RESPONSES, "train.objective.loss=corrected", _TRUSTED),
     "graded": (*_RESPONSES, "train.objective.loss=graded"),
+    "drawn anew, none": ("followers.noise.repeats=anew",),
     "votes": ("followers.noise.repeats=anew", "followers.panel={times: 3, quorum: 0.6}"),
     "votes, abstaining": ("followers.noise.repeats=anew", "followers.panel={times: 3, quorum: 1}"),
     "weighted pairs": ("play.weighted=true",),
@@ -81,7 +81,7 @@ DEFENCES: dict[str, tuple[str, ...]] = {
         "followers.panel={times: 3, quorum: 0.6}",
     ),
 }
-_FILES = {"paper": "sro-paper.yaml", "ours": "sro.yaml"}
+_FILES = {"paper": "compare/sro-paper.yaml", "ours": "compare/sro.yaml"}
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ def noise_study(
         data: The folder of the corpus.
         warm: The adapter that all start from, or the folder of the run that left it.
         out: A folder, with `runs` in it.
-        recipes: The folder of sro.yaml, sro-paper.yaml and screener.yaml.
+        recipes: The folder of screener.yaml, with compare/sro.yaml and compare/sro-paper.yaml.
         parts: Of the study.
         seeds: How many for the symmetric part.
         rows: How many dev texts are judged; all with `full`.
-        full: As many steps and samples as the recipes say, not a short run.
+        full: Steps and samples of a whole training, not the short runs of the comparison.
         jobs: How many runs go on side by side.
         overrides: As of `--set`, for every recipe.
         say: Takes lines for a person.
@@ -165,16 +165,18 @@ def noise_study(
     weak = out / "weak-screener"
     if "weak" in parts:
         fit_weak(recipes / "screener.yaml", data, weak)
-    budget = FULL if full else SMALL
     chosen = list(arms(parts, weak, seeds))
     entrants: list[Entrant] = []
     texts: list[str] = []
     judge = ""
     for arm in chosen:
         form = arm.form if arm.form in _FILES else "ours"
-        common = [f"data.dir={data}", f"warm_start={adapter}", *budget[form]]
+        size = FULL[form] if full else ()
+        common = [f"data.dir={data}", f"warm_start={adapter}", *size]
         for seed in range(arm.seeds):
-            given = [*common, *arm.overrides, f"followers.noise.seed={seed}", f"train.seed={seed}"]
+            given = [*common, *arm.overrides, f"train.seed={seed}"]
+            if arm.noise != "symmetric" or arm.level:
+                given.append(f"followers.noise.seed={seed}")
             recipe = load_recipe(recipes / _FILES[form], TrainRecipe, [*given, *overrides])
             judge = recipe.look.judge
             if not entrants:

@@ -97,6 +97,13 @@ def test_an_engine_that_raises_goes_on(server: Running) -> None:
     assert answer.status_code == 503
     assert "ValueError" in answer.json()["error"]["message"]
     assert server.rewrite("idiot").status_code == 200
+    # Those that came with it have done nothing.
+    found = server.rewrite(["idiot", ":raise"]).json()["results"]
+    assert [(one["text"], one["status"]) for one in found] == [
+        ("person", "rewritten"),
+        ("", "error"),
+    ]
+    assert "ValueError" in found[1]["reason"]
     assert server.engine_pid() == before
 
 

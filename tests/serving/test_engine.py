@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +27,7 @@ def with_engine(
     *,
     timeout: float = 5.0,
     start_timeout: float = 30.0,
+    patience: float | None = None,
 ) -> None:
     """Run a test with an engine that is being started."""
 
@@ -34,6 +37,7 @@ def with_engine(
             EngineConfig(factory=f"tests.serving.stub:{factory}"),
             timeout=timeout,
             start_timeout=start_timeout,
+            patience=patience,
             restarted=lost.append,
         )
         engine.start()
@@ -99,6 +103,49 @@ def test_a_hung_engine_is_replaced() -> None:
         assert lost == ["hung"]
 
     with_engine(test, timeout=0.5)
+
+
+def test_a_batch_that_takes_too_long_is_no_readiness() -> None:
+    """Long before it is taken to hang: whoever would wait for it has gone."""
+
+    async def test(engine: Engine, lost: list[str]) -> None:
+        await ready(engine)
+        asking = asyncio.create_task(text(engine, ":hang"))
+        await asyncio.sleep(0.1)
+        assert not engine.not_ready()
+        async with asyncio.timeout(2):
+            while engine.not_ready() != "the engine has been at one batch for too long":
+                await asyncio.sleep(0.01)
+        with pytest.raises(EngineDownError, match="hung"):
+            await asking
+        assert lost == ["hung"]
+
+    with_engine(test, timeout=1.5, patience=0.4)
+
+
+def test_an_engine_that_no_process_can_be_started_for_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory or files may come back."""
+    start = asyncio.create_subprocess_exec
+    refused = []
+
+    async def first_not(*given: Any, **more: Any) -> Any:
+        if not refused:
+            refused.append(1)
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return await start(*given, **more)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", first_not)
+
+    async def test(engine: Engine, lost: list[str]) -> None:
+        async with asyncio.timeout(5):
+            while "no process can be started (Cannot allocate" not in engine.not_ready():
+                await asyncio.sleep(0.01)
+        await ready(engine)
+        assert await text(engine, "idiot") == "person"
+
+    with_engine(test)
 
 
 def test_an_idle_engine_that_stops_answering_is_noticed() -> None:

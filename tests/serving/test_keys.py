@@ -74,6 +74,10 @@ def test_a_limit_counts_texts() -> None:
     assert 1 <= int(refused.value.headers["Retry-After"]) <= 61
     keys.charge(mods, 1)
     keys.charge(app, 1000)
+    # What no window is wide enough for is another fault: to wait would not help.
+    with pytest.raises(Problem, match="6 texts, and this key may ask 5 per 1 minute") as refused:
+        keys.charge(mods, 5, paid=1)
+    assert (refused.value.status, "Retry-After" in refused.value.headers) == (413, False)
 
 
 def test_keys_are_found_where_clients_put_them() -> None:

@@ -62,8 +62,10 @@ def test_a_taken_port_is_told(server: Running) -> None:
 
 def test_wrong_options_are_told_together() -> None:
     """All faults at once."""
-    raw = {"deadline": 0, "queue": 0, "engine": {"policy": "delete"}}
-    with pytest.raises(ConfigError, match=r"(?s)3 faults.*deadline.*queue.*engine.policy"):
+    raw = {"deadline": 0, "queue": 0, "engine": {"policy": "delete", "engine": "vllm"}}
+    with pytest.raises(
+        ConfigError, match=r"(?s)4 faults.*deadline.*queue.*engine.engine.*'gguf'.*engine.policy"
+    ):
         validate(raw, ServeConfig, name="tactful serve")
 
 

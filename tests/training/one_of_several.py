@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def trained(
         # Everything passes, or nothing does, by the source: processes differ in what they train on.
         gate = Gate("even", lambda s, r: np.array([float(int(x[-1]) % 2 == 0) for x in s]), 0.5)
         game = Game(policy.backend(), [gate], Play(samples=2, pairing="paper", longest=0.5))
-        game.respond = _finished(game.respond)  # type: ignore[method-assign]
+        game.write = _finished(game.write)  # type: ignore[method-assign]
 
     def look(policy: Policy, step: int) -> dict[str, float]:
         """Every process looks, each at its own time."""
@@ -93,11 +94,9 @@ def _allow_fsdp() -> None:
     SROTrainer.create_accelerator_and_postprocess = told_of_gpus  # type: ignore[method-assign]
 
 
-def _finished(respond):  # type: ignore[no-untyped-def]
+def _finished(write):  # type: ignore[no-untyped-def]
     """A random model does not know how to end; here it need not."""
-    from dataclasses import replace
-
-    return lambda s, c: respond(s, [replace(one, finished=True) for one in c])
+    return lambda *given: [replace(one, finished=True) for one in write(*given)]
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def weights(out: Path) -> bytes:
     return (out / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("kill_at", [3, 7])
+@pytest.mark.parametrize("kill_at", [pytest.param(3, marks=pytest.mark.slow), 7])
 def test_a_killed_run_ends_as_an_unbroken_one(
     base: Path, unbroken: Path, tmp_path: Path, kill_at: int
 ) -> None:

@@ -4,6 +4,7 @@ import pytest
 from tactful.errors import ConfigError
 from tactful.rollouts.base import Completion
 from tactful.training.game import Game, Gate, Play, agreement
+from tactful.training.pairs import Judged
 
 
 class Silent:
@@ -17,14 +18,20 @@ def scored(**by_text: float) -> Gate:
     return Gate("fixed", lambda s, r: np.array([by_text[text] for text in r]), 0.1)
 
 
+def answers(game: Game, texts: str) -> list[Judged]:
+    """To one source, whose rewrites are letters."""
+    completions = [Completion(text, finished=True) for text in texts]
+    return [one for one in game.respond(["s"] * len(texts), completions) if one is not None]
+
+
 def test_a_value_by_hand_with_weights() -> None:
     """.25 to the power of .5, times what is agreed on, squared: "a" twice and "b" once."""
     play = Play(weights={"fixed": 0.5, "consensus": 2.0})
     game = Game(Silent(), [scored(a=0.25, b=1.0)], play)
-    said = game.respond(["s"] * 3, [Completion(text, finished=True) for text in "aab"])
+    said = answers(game, "aab")
     assert [r.value for r in said] == pytest.approx([0.5 * (2 / 3) ** 2] * 2 + [(1 / 3) ** 2])
     plain = Game(Silent(), [scored(a=0.25, b=1.0)])
-    said = plain.respond(["s"] * 2, [Completion(text, finished=True) for text in "ab"])
+    said = answers(plain, "ab")
     assert [r.value for r in said] == [0.25, 1.0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,10 @@ def test_packing_changes_nothing(
         play = Play(samples=3, player="reference", pairing=pairing)  # type: ignore[arg-type]
         made = trainer(base, warm, tmp_path / name, config, play)
         # A random model never ends, and what does not end is worth nothing.
-        made.game.respond = ended(made.game)  # type: ignore[method-assign,union-attr]
+        made.game.write = ended(made.game)  # type: ignore[method-assign,union-attr]
         made.train()
+        # Both steps had something to learn from, or there would be nothing to pack.
+        assert min(logged(made, "grad_norm")) > 0
         return logged(made)
 
     one = run("a", 4096)
@@ -159,13 +162,9 @@ def test_packing_changes_nothing(
 
 
 def ended(game: Any) -> Any:
-    """Its answers as if every text had ended by itself."""
-    answer = game.respond
-
-    def respond(sources: Any, completions: Any) -> Any:
-        return answer(sources, [type(c)(c.text, True) for c in completions])
-
-    return respond
+    """What it writes as if every text had ended by itself."""
+    write = game.write
+    return lambda *given: [replace(one, finished=True) for one in write(*given)]
 
 
 def test_rpo_is_what_its_formula_says(base: Path, warm: Path, tmp_path: Path) -> None:

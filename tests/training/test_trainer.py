@@ -13,8 +13,9 @@ import torch
 from tactful.errors import DataError
 from tactful.training.game import Game, Gate, Play
 from tactful.training.logprobs import LogProbs
+from tactful.training.pairs import Judged
 from tactful.training.policy import LoraSettings, Policy
-from tactful.training.trainer import SROConfig, SROTrainer
+from tactful.training.trainer import SROConfig, SROTrainer, _graded
 from tactful.training.units import (
     Objective,
     Tokens,
@@ -355,6 +356,17 @@ def test_rewards_by_hand() -> None:
         "logps/chosen": [-2.0],
         "logps/rejected": [-4.0],
     }
+
+
+def test_graded_is_the_screeners_word_unless_another_refuses() -> None:
+    """Not the value, in which taste and agreement are multiplied."""
+
+    def judged(*failed: str) -> Judged:
+        scores = {"style": 0.7, "taste": 0.2}
+        return Judged("you idiot", "you", scores, failed, value=0.1)
+
+    assert _graded(judged()) == _graded(judged("style")) == 0.7
+    assert _graded(judged("style", "taste")) == 0.0
 
 
 def test_units_come_back_from_disk(tmp_path: Path) -> None:

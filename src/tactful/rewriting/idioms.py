@@ -19,6 +19,7 @@ import yaml
 
 from tactful.rewriting.candidates import CandidateSource
 from tactful.rewriting.edits import Edit, apply_edits
+from tactful.rewriting.lexicon import listing
 from tactful.rewriting.protect import protected_ranges
 
 _OBJECT = {
@@ -150,8 +151,11 @@ def compiled(written: Sequence[Sequence[str]]) -> tuple[Rule, ...]:
 class Idioms:
     """The text with its idioms said decently, nothing else changed."""
 
-    name = "idioms"
     written = True
+
+    @property
+    def name(self) -> str:
+        return listing("idioms")
 
     def propose(self, sources: Sequence[str]) -> list[list[str]]:
         return [soften(source) for source in sources]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 from importlib import resources
@@ -22,6 +23,15 @@ _FUNCTION_WORDS = frozenset(
 )
 # Letters and digits, with apostrophes and the signs that stand for letters in disguised words.
 _WORD = re.compile(r"[^\W_]+(?:['’*@$][^\W_]+)*\*{0,8}")
+
+
+@cache
+def listing(name: str) -> str:
+    """A list's name with what it says, as it stands in every result: a run over a file that goes on
+    under another list would not be one run.
+    """
+    content = resources.files("tactful").joinpath("assets", f"{name}.yaml").read_bytes()
+    return f"{name}@{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def flagged_words(text: str, screener: Screener) -> list[tuple[int, int]]:

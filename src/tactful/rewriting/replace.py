@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from tactful.rewriting.edits import Edit, apply_edits
-from tactful.rewriting.lexicon import flagged_words, lookup, replacements
+from tactful.rewriting.lexicon import flagged_words, listing, lookup, replacements
 from tactful.rewriting.protect import protected_ranges
 from tactful.screeners.base import Screener
 
@@ -61,12 +61,12 @@ _DOES = {
 class Replacement:
     """Proposes each source with its flagged words replaced by decent ones."""
 
-    name = "replacement"
     blunt = True
 
     def __init__(self, screener: Screener, *, most: int = 24) -> None:
         self.screener = screener
         self.most = most
+        self.name = listing("replacements")
 
     def propose(self, sources: Sequence[str]) -> list[list[str]]:
         return [self._propose(source) for source in sources]

@@ -15,6 +15,9 @@ from tactful.serving.static import PATHS
 
 OPEN = frozenset({"/livez", "/readyz"})
 """The routes that need no key and are answered to the last."""
+FREE = OPEN | frozenset(PATHS)
+"""Whoever asks for these without a key takes no place from those who have one: they are not counted as
+in hand, and no body is waited for."""
 _METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE".split())
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,8 @@ class Door:
                     }
             await send(message)
 
-        self.service.in_hand += 1
+        counted = scope["path"] not in FREE
+        self.service.in_hand += counted
         try:
             key = self._let_in(scope)
             scope.setdefault("state", {})["key"] = key
@@ -60,7 +64,7 @@ class Door:
                 fault = Problem(500, "internal", "this is a fault of the server's, not yours")
                 await render(fault, scope["path"])(scope, receive, watch)
         finally:
-            self.service.in_hand -= 1
+            self.service.in_hand -= counted
             self._note(scope, status, time.monotonic() - began)
 
     def _let_in(self, scope: Scope) -> Key | None:

@@ -11,11 +11,12 @@ from fastapi import Depends, FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyQuery, HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, JSONResponse
 
 from tactful import __version__
 from tactful.serving import openai, perspective, static
-from tactful.serving.access import Door
+from tactful.serving.access import FREE, Door
 from tactful.serving.body import BodyLimit, json_only
 from tactful.serving.engine import Task
 from tactful.serving.metrics import CONTENT_TYPE
@@ -80,9 +81,21 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(perspective.routes(service), dependencies=[bearer, in_query])
     _add_handlers(app, service)
     app.add_middleware(
-        BodyLimit, max_body=service.config.max_body, timeout=service.config.body_timeout
+        BodyLimit,
+        max_body=service.config.max_body,
+        timeout=service.config.body_timeout,
+        bodiless=FREE,
     )
     app.add_middleware(Door, service=service)
+    if service.config.allow_origin:
+        # Around the door: a browser asks whether it may before it sends a key.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.config.allow_origin,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Goog-Api-Key"],
+            expose_headers=["Retry-After", "Server-Timing"],
+        )
     return app
 
 

@@ -7,6 +7,7 @@ is counted as it comes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,13 +29,22 @@ async def json_only(request: Request) -> None:
 class BodyLimit:
     """ASGI middleware that reads the body before the application is called."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int, timeout: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body: int,
+        timeout: float,
+        bodiless: Collection[str] = (),
+    ) -> None:
+        """`bodiless` are paths for which no body is waited."""
         self.app = app
+        self.bodiless = frozenset(bodiless)
         self.max_body = max_body
         self.timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in self.bodiless:
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
         try:

@@ -51,6 +51,7 @@ class Engine:
     Args:
         config: What the process is told.
         timeout: Seconds it may work on one batch.
+        patience: Seconds of that after which it is not called ready, as nobody waits so long.
         start_timeout: Seconds it may take until its warm-up has passed.
         restarted: Called with the reason each time it has to be replaced.
     """
@@ -61,6 +62,7 @@ class Engine:
         *,
         timeout: float,
         start_timeout: float,
+        patience: float | None = None,
         restarted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = ""
@@ -71,6 +73,8 @@ class Engine:
         self._config = config
         self._timeout = timeout
         self._start_timeout = start_timeout
+        self._patience = timeout if patience is None else patience
+        self._asked: float | None = None
         self._restarted = restarted
         self._process: asyncio.subprocess.Process | None = None
         self._asking = asyncio.Lock()
@@ -88,6 +92,8 @@ class Engine:
             return self.why
         if self._pinged is not None and time.monotonic() - self._pinged > _PING_LATE:
             return "the engine does not answer"
+        if self._asked is not None and time.monotonic() - self._asked > self._patience:
+            return "the engine has been at one batch for too long"
         return ""
 
     def start(self) -> None:
@@ -120,6 +126,7 @@ class Engine:
             process = self._process
             if self.state != "ready" or process is None:
                 raise EngineDownError(self.why)
+            self._asked = time.monotonic()
             try:
                 async with asyncio.timeout(timeout):
                     await _send(process, question)
@@ -134,6 +141,8 @@ class Engine:
                 # Its answer would be taken for that to the next question.
                 self._lost(process, "abandoned")
                 raise
+            finally:
+                self._asked = None
 
     def _lost(self, process: asyncio.subprocess.Process, reason: str) -> None:
         """Note once that a process is gone, and make sure that it is."""
@@ -148,13 +157,21 @@ class Engine:
         pause = 0.0
         while True:
             began = time.monotonic()
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "tactful.serving.worker"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env=_environment(),
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-m", "tactful.serving.worker"),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    env=_environment(),
+                )
+            except OSError as error:
+                # No memory or no files left, which may pass: without a keeper it never would.
+                self.state, self.why = "down", f"no process can be started ({error.strerror})"
+                log.error("engine cannot be started", extra={"error": str(error)})
+                pause = min(_LONGEST_PAUSE, 2 * pause or 1.0)
+                await asyncio.sleep(pause)
+                continue
             self._process = process
             try:
                 if await self._warm(process):

@@ -62,8 +62,17 @@ class Keys:
                 found = key
         return found
 
-    def charge(self, key: Key, texts: int) -> None:
-        """Count texts against a key's limit; raises the Problem when that is exceeded."""
+    def charge(self, key: Key, texts: int, *, paid: int = 0) -> None:
+        """Count texts against a key's limit; raises the Problem when that is exceeded.
+
+        `paid` are texts of the same request that were counted before.
+        """
+        if key.limit is not None and texts + paid > key.limit.amount:
+            raise Problem(
+                413,
+                "too_many_texts",
+                f"{texts + paid} texts, and this key may ask {key.limit}: send fewer at a time",
+            )
         if key.limit is None or texts <= 0 or self._limiter.hit(key.limit, key.name, cost=texts):
             return
         again = self._limiter.get_window_stats(key.limit, key.name).reset_time - time.time()

@@ -59,6 +59,7 @@ class Service:
             config.engine,
             timeout=config.engine_timeout,
             start_timeout=config.start_timeout,
+            patience=config.deadline,
             restarted=lambda reason: self.metrics.restarts.labels(reason).inc(),
         )
         self._thread = ThreadPoolExecutor(1, "scoring")
@@ -101,7 +102,7 @@ class Service:
         request.state.texts = texts
         key = request.scope["state"].get("key")
         if key is not None:
-            self.keys.charge(key, texts - 1)
+            self.keys.charge(key, texts - 1, paid=1)
 
     async def score(self, questions: Sequence[Question]) -> list[Score]:
         """Scores in order, or a Problem."""
@@ -113,6 +114,12 @@ class Service:
 
     async def rewrite(self, tasks: Sequence[Task]) -> tuple[list[Rewrite], str]:
         """Rewrites in order, and where the time went as a Server-Timing header; or a Problem."""
+        if len(tasks) > self.config.queue:
+            raise Problem(
+                413,
+                "too_many_texts",
+                f"{len(tasks)} texts; this server rewrites {self.config.queue} at a time",
+            )
         if why := self.engine.not_ready():
             raise Problem(503, "engine_down", f"{why}; ask again", retry_after=_RESTART_SECONDS)
         found = await self._submit(self._rewrites, tasks)

@@ -31,6 +31,8 @@ class EngineConfig(Config):
 
     factory: str = SHIPPED
     """`package.module:callable`; called with this config, it makes a `worker.Rewrites`."""
+    engine: Literal["torch", "gguf", "ct2", "openai", "auto"] = "torch"
+    """What writes: torch, gguf, ct2, openai or auto, as for `tactful rewrite`."""
     model: str = "base"
     method: Literal["model", "replace"] = "model"
     adapter: Path | None = None
@@ -44,6 +46,8 @@ class ServeConfig(Config):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0 is any free one."""
+    allow_origin: tuple[str, ...] = ()
+    """Origins whose pages may ask from a browser, as https://example.org; `*` is all of them."""
     public_url: Annotated[str, Field(pattern=r"^(https?://[^/?#\s]+/?)?$")] = ""
     """How clients reach it, where that is not what they ask for: behind a proxy."""
     limit: str = ""

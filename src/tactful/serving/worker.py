@@ -60,6 +60,7 @@ def shipped(config: EngineConfig) -> Rewrites:
         config=RewriteConfig(policy=config.policy),
         method=config.method,
         adapter=config.adapter,
+        engine=config.engine,
     )
 
 
@@ -148,7 +149,29 @@ def find_factory(path: str) -> Any:
 
 
 def _rewrite(engine: Rewrites, texts: list[str], force: list[bool]) -> dict[str, Any]:
+    """The answer to a batch. Where the engine raises, its texts are tried one by one: those that
+    came together with one that breaks it have done nothing.
+    """
     began = time.perf_counter()
+    answer = _together(engine, texts, force)
+    if "error" in answer and len(texts) > 1:
+        singly = [
+            _together(engine, [text], [forced]) for text, forced in zip(texts, force, strict=True)
+        ]
+        answer = {
+            "rewrites": [
+                one["rewrites"][0] if "rewrites" in one else _broken(text, one["error"])
+                for text, one in zip(texts, singly, strict=True)
+            ]
+        }
+    return answer if "error" in answer else answer | {"seconds": time.perf_counter() - began}
+
+
+def _broken(text: str, error: str) -> dict[str, Any]:
+    return asdict(Rewrite(text, "", "error", reason=f"the engine failed on this text ({error})"))
+
+
+def _together(engine: Rewrites, texts: list[str], force: list[bool]) -> dict[str, Any]:
     try:
         results: list[Any] = [None] * len(texts)
         for forced in (False, True):
@@ -160,7 +183,7 @@ def _rewrite(engine: Rewrites, texts: list[str], force: list[bool]) -> dict[str,
     except Exception as error:
         # The message may quote a text; the type cannot.
         return {"error": type(error).__name__}
-    return {"rewrites": results, "seconds": time.perf_counter() - began}
+    return {"rewrites": results}
 
 
 def _read(stream: BinaryIO, frames: queue.Queue[Any]) -> None:

@@ -39,6 +39,8 @@ from tactful.training.pairs import (
 )
 
 CONSENSUS = "consensus"
+STYLE = "style"
+"""The gate that asks the screener, wherever one plays."""
 
 Pairings = Literal[
     "group", "paper", "responses", "ranked", "gap", "labels", "best", "advantages", "tone"
@@ -185,7 +187,7 @@ class Game:
         for gate in self.gates:
             if isinstance(gate.follower, PlaysRounds):
                 gate.follower.begin(number)
-        answered = self._judged(
+        answered = self.respond(
             [one.source for one in written], [Completion(one.text, one.finished) for one in written]
         )
         responses = [one for one in answered if one is not None]
@@ -215,15 +217,12 @@ class Game:
             for c in answer
         ]
 
-    def respond(self, sources: Sequence[str], completions: Sequence[Completion]) -> list[Judged]:
-        """The followers' answers. What was cut off by the length limit passes nothing, and what a
-        follower is silent about is left out.
-        """
-        return [one for one in self._judged(sources, completions) if one is not None]
-
-    def _judged(
+    def respond(
         self, sources: Sequence[str], completions: Sequence[Completion]
     ) -> list[Judged | None]:
+        """The followers' answers, None where one is silent. What was cut off by the length limit
+        passes nothing.
+        """
         rewrites = [" ".join(c.text.split()) for c in completions]
         scores = {gate.name: answers(gate, sources, rewrites) for gate in self.gates}
         weights = dict.fromkeys(scores, 1.0) | {CONSENSUS: 0.0} | self.settings.weights

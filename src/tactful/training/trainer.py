@@ -35,10 +35,10 @@ from tactful.training import objectives
 from tactful.training.adaptive import AdaptiveScreener
 from tactful.training.alarms import Alarm, Alarms, Foreign, Written, alarms_of
 from tactful.training.checkpoints import latest, seal
-from tactful.training.game import Game, Round
+from tactful.training.game import STYLE, Game, Round
 from tactful.training.logprobs import LogProbs
 from tactful.training.noise import inside
-from tactful.training.pairs import clear_cut
+from tactful.training.pairs import Judged, clear_cut
 from tactful.training.policy import REFERENCE_FILE, Policy
 from tactful.training.units import (
     Kind,
@@ -394,7 +394,7 @@ class SROTrainer(transformers.Trainer):
                     r.source,
                     r.rewrite,
                     r.source,
-                    score=r.value if graded else float(r.passed),
+                    score=_graded(r) if graded else float(r.passed),
                 )
                 for r in played.responses
             ]
@@ -691,6 +691,16 @@ def _check_goes_with(
         raise ConfigError("play.pairing advantages needs the loss grpo")
     if config.objective.optimism and (play is None or play.player != "reference"):
         raise ConfigError("optimism is about what the reference writes: set play.player: reference")
+
+
+def _graded(judged: Judged) -> float:
+    """How far a rewrite passes: what the screener says, and nothing where another follower refuses.
+
+    Not its value, which multiplies many scores below 1: the loss would take most for failures.
+    """
+    if set(judged.failed) <= {STYLE}:
+        return judged.scores.get(STYLE, judged.value)
+    return 0.0
 
 
 def _columns(units: Sequence[Unit]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
