@@ -27,10 +27,11 @@ from tactful.corpora.piles import Pile, read_piles
 from tactful.evaluation.base import Scores
 from tactful.evaluation.judges import load_judge
 from tactful.evaluation.metrics import bootstrap_interval, paired_bootstrap
-from tactful.models import shipped
+from tactful.models import ADAPTER_FILE, file_sha256, shipped
 from tactful.pipeline import Piles, answer, texts_of
 from tactful.prompts import few_shot
-from tactful.rewriting.idioms import Idioms, PastIdioms
+from tactful.rewriting.candidates import written
+from tactful.rewriting.idioms import PastIdioms
 from tactful.rewriting.methods import Method
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
 from tactful.rollouts.base import Request, Sampling
@@ -52,6 +53,13 @@ class Row:
     name: str
     write: Callable[[Sequence[str]], Written]
     against: str = ""
+    adapter: Path | None = None
+
+    @property
+    def told(self) -> str:
+        """Its name with what it is made of, so that nothing is taken for something else."""
+        made_of = file_sha256(self.adapter / ADAPTER_FILE)[:12] if self.adapter else ""
+        return f"{self.name} {made_of}"
 
 
 def main() -> None:
@@ -71,19 +79,35 @@ def main() -> None:
     rows = [
         Row("base model, few-shot", _prompted),
         Row("idioms and the table of replacements", _product(None, method="replace")),
-        Row("first warm start, greedy", _greedy(given.warm), "base model, few-shot"),
-        Row("second warm start, greedy", _greedy(given.second), "first warm start, greedy"),
-        Row("+ the paper's game, greedy", _greedy(given.paper), "second warm start, greedy"),
-        Row("+ our game, greedy", _greedy(ours), "second warm start, greedy"),
+        Row("first warm start, greedy", _greedy(given.warm), "base model, few-shot", given.warm),
+        Row(
+            "second warm start, greedy",
+            _greedy(given.second),
+            "first warm start, greedy",
+            given.second,
+        ),
+        Row(
+            "+ the paper's game, greedy",
+            _greedy(given.paper),
+            "second warm start, greedy",
+            given.paper,
+        ),
+        Row("+ our game, greedy", _greedy(ours), "second warm start, greedy", ours),
         Row(
             "second warm start, best of 8",
             _product(given.second, idioms=False),
             "second warm start, greedy",
+            given.second,
         ),
-        Row("+ our game, best of 8", _product(ours, idioms=False), "second warm start, best of 8"),
-        Row("+ idioms first (ships)", _product(ours), "+ our game, best of 8"),
-        Row("the same, best of 2", _product(ours, samples=2), "+ idioms first (ships)"),
-        Row("the same, best of 24", _product(ours, samples=24), "+ idioms first (ships)"),
+        Row(
+            "+ our game, best of 8",
+            _product(ours, idioms=False),
+            "second warm start, best of 8",
+            ours,
+        ),
+        Row("+ lists first (ships)", _product(ours), "+ our game, best of 8", ours),
+        Row("the same, best of 2", _product(ours, samples=2), "+ lists first (ships)", ours),
+        Row("the same, best of 24", _product(ours, samples=24), "+ lists first (ships)", ours),
     ]
     pile = Pile(file="toxic.jsonl", toxic=True)
     piles = Piles(dir=given.data, toxic=(pile,), folds=(0,), dev_folds=(9,))
@@ -114,11 +138,11 @@ def _kept(path: Path, row: Row, texts: Sequence[str]) -> Written:
     """What was written before for the same texts by a system of this name, or is now."""
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
-        if kept["system"] == row.name and kept["texts"] == list(texts):
+        if kept["system"] == row.told and kept["texts"] == list(texts):
             return kept["rewrites"], kept["seconds"]
     rewrites, seconds = row.write(texts)
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"system": row.name, "texts": list(texts), "rewrites": rewrites, "seconds": seconds}
+    kept = {"system": row.told, "texts": list(texts), "rewrites": rewrites, "seconds": seconds}
     path.write_text(json.dumps(kept), encoding="utf-8")
     return rewrites, seconds
 
@@ -142,8 +166,8 @@ def _product(
         rewriter = Rewriter.load(adapter=adapter, config=config, method=method)
         if not idioms:
             model = next(one.model for one in rewriter.sources if isinstance(one, PastIdioms))
-            others = [s for s in rewriter.sources if not isinstance(s, (Idioms, PastIdioms))]
-            rewriter.sources = [model, *others]
+            rest = [s for s in rewriter.sources if not (written(s) or isinstance(s, PastIdioms))]
+            rewriter.sources = [model, *rest]
         rewrites = [r.text for r in rewriter.rewrite_many(texts, force=True)]
         took = []
         for text in texts[:ALONE]:

@@ -418,13 +418,13 @@ def _own_rewriter(method: str) -> Callable[[Sequence[str]], list[str]]:
 
     _one_of(method, METHODS, "NAME=:METHOD")
     rewriter = _load_rewriter("base", "mask", method, None)
+    written = 0
 
     def rewrite(texts: Sequence[str]) -> list[str]:
-        tell, found = _counter(f"rewriting, {method}"), []
-        for start in range(0, len(texts), 64):
-            some = rewriter.rewrite_many(texts[start : start + 64], force=True)
-            found += [result.text for result in some]
-            tell(len(found), len(texts))
+        nonlocal written
+        found = [result.text for result in rewriter.rewrite_many(texts, force=True)]
+        written += len(found)
+        _say(f"rewriting, {method}: {written:,}")
         return found
 
     return rewrite

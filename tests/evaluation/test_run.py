@@ -123,10 +123,35 @@ def test_a_rewriter_of_ours_writes_first(published: Path, tmp_path: Path) -> Non
     )
     assert report.system("ours").rewrites == ("shout: you fool", "shout: read it fool now")
     kept = [json.loads(line) for line in (out / "ours.jsonl").read_text().splitlines()]
-    assert kept[0] == {"text": "you fool", "_text": "shout: you fool"}
+    assert kept[0] == {"text": "you fool", "_text": "shout: you fool", "_method": "shout"}
     lines = (out / "ours.clef.tsv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split("\t") == ["lang", "toxic_sentence", "neutral_sentence"]
     assert lines[1].split("\t") == ["en", "you fool", "shout: you fool"]
+
+
+def test_a_rewriter_goes_on_after_what_it_wrote(published: Path, tmp_path: Path) -> None:
+    """Half a line is written again; what another method wrote is not taken for this one's."""
+    asked: list[str] = []
+
+    def rewriter(method: str):  # type: ignore[no-untyped-def]
+        return lambda texts: [asked.append(text) or f"{method}: {text}" for text in texts]
+
+    def run(method: str) -> tuple[str, ...]:
+        report = run_evaluate(
+            published, [f"ours=:{method}"], RuleJudge(), tmp_path, boot=50, rewriter=rewriter
+        )
+        return report.system("ours").rewrites
+
+    first, second = run("shout")
+    assert len(asked) == 2
+    written = (tmp_path / "ours.jsonl").read_text()
+    (tmp_path / "ours.jsonl").write_text(written[:-5])
+    assert run("shout") == (first, second)
+    assert asked[2:] == ["read it fool now"]
+    assert run("shout") == (first, second)
+    assert len(asked) == 3
+    assert run("whisper")[0] == "whisper: you fool"
+    assert (tmp_path / "ours.jsonl").read_text().count("whisper") == 4
 
 
 def test_no_rewriter_to_write_with_is_told(published: Path, tmp_path: Path) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from tactful.corpora.read import column_names
-from tactful.corpora.write import open_writer
+from tactful.corpora.write import json_line
 from tactful.errors import ConfigError, DataError, MissingExtraError
 from tactful.evaluation.base import Judge
 from tactful.evaluation.checks import ToxicWords
 from tactful.evaluation.evaluate import Progress, Report, ScoreCache, evaluate
 from tactful.evaluation.files import ClefRow, read_aligned, read_ids, read_sources, write_clef
-from tactful.evaluation.report import write_report
+from tactful.evaluation.report import write_report, write_whole
 
 CACHE_FILE = "scores.jsonl"
+_CHUNK = 64
 OWN = ":"
 """Begins the name of a method of ours, where a file would stand."""
 System = Callable[[Sequence[str]], Sequence[str]]
@@ -92,14 +94,42 @@ def run_evaluate(
 def _written(
     method: str, texts: Sequence[str], path: Path, rewriter: Callable[[str], System] | None
 ) -> Path:
-    """One of our rewriters' answers, as `tactful rewrite` would write them."""
+    """One of our rewriters' answers, as `tactful rewrite` would write them.
+
+    A run that broke off goes on after what it wrote of the same texts by the same method.
+    """
     if rewriter is None:
         raise ConfigError(f"no rewriter was given for {OWN}{method}; give a file of outputs")
-    rewrites = rewriter(method)(texts)
-    with open_writer(path, ["text", "_text"]) as writer:
-        for text, rewrite in zip(texts, rewrites, strict=True):
-            writer.write({"text": text, "_text": rewrite})
+    kept = _kept(path, method, texts)
+    write_whole(path, "".join(kept))
+    write = rewriter(method) if len(kept) < len(texts) else None
+    for start in range(len(kept), len(texts), _CHUNK):
+        assert write is not None
+        some = texts[start : start + _CHUNK]
+        rows = zip(some, write(some), strict=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(
+                json_line({"text": text, "_text": rewrite, "_method": method})
+                for text, rewrite in rows
+            )
     return path
+
+
+def _kept(path: Path, method: str, texts: Sequence[str]) -> list[str]:
+    """The lines of a file up to the first that is torn, of another text or by another method."""
+    kept: list[str] = []
+    if not path.exists():
+        return kept
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    for text, line in zip(texts, lines, strict=False):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith("\n") or (row.get("text"), row.get("_method")) != (text, method):
+            break
+        kept.append(line)
+    return kept
 
 
 def _require_extra() -> None:

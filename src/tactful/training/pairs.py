@@ -286,8 +286,7 @@ def _groups(responses: Iterable[Judged]) -> list[list[Judged]]:
 
 
 def _checked(response: Judged) -> Judged:
-    is_copy = _plain(response.rewrite) == _plain(response.source)
-    if not is_copy or COPY in response.failed:
+    if not is_copy(response) or COPY in response.failed:
         return response
     return replace(response, failed=(*response.failed, COPY))
 
@@ -324,6 +323,11 @@ def _scored(response: Judged, score: float) -> Scored:
 
 def _push_down(response: Judged) -> PushDown:
     return PushDown(response.source, response.rewrite.strip())
+
+
+def is_copy(response: Response) -> bool:
+    """Whether nothing was rewritten; whatever a screener says of it, there is nothing to learn."""
+    return _plain(response.rewrite) == _plain(response.source)
 
 
 def _plain(text: str) -> str:

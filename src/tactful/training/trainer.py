@@ -38,7 +38,7 @@ from tactful.training.checkpoints import latest, seal
 from tactful.training.game import STYLE, Game, Round
 from tactful.training.logprobs import LogProbs
 from tactful.training.noise import inside
-from tactful.training.pairs import Judged, clear_cut
+from tactful.training.pairs import Judged, clear_cut, is_copy
 from tactful.training.policy import REFERENCE_FILE, Policy
 from tactful.training.units import (
     Kind,
@@ -397,6 +397,7 @@ class SROTrainer(transformers.Trainer):
                     score=_graded(r) if graded else float(r.passed),
                 )
                 for r in played.responses
+                if not is_copy(r)
             ]
         pairs = found.pairs
         if settings.clear is not None:
