@@ -326,7 +326,7 @@ def _push_down(response: Judged) -> PushDown:
 
 
 def is_copy(response: Response) -> bool:
-    """Whether nothing was rewritten; whatever a screener says of it, there is nothing to learn."""
+    """Whether nothing was rewritten."""
     return _plain(response.rewrite) == _plain(response.source)
 
 

@@ -397,7 +397,8 @@ class SROTrainer(transformers.Trainer):
                     score=_graded(r) if graded else float(r.passed),
                 )
                 for r in played.responses
-                if not is_copy(r)
+                # That a copy passes is an error; an anchor would take it for an answer.
+                if not (r.passed and is_copy(r))
             ]
         pairs = found.pairs
         if settings.clear is not None:
