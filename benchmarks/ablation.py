@@ -66,8 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--warm", type=Path, required=True, help="adapter of the first warm start")
-    parser.add_argument("--second", type=Path, required=True, help="adapter of the second one")
-    parser.add_argument("--paper", type=Path, required=True, help="the paper's game from there")
+    parser.add_argument("--second", type=Path, help="adapter of the second one")
+    parser.add_argument("--paper", type=Path, help="the paper's game from there")
     parser.add_argument(
         "--ours", type=Path, default=shipped("rewriter"), help="our game from there"
     )
@@ -76,38 +76,24 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     ours = given.ours
+    base, first, second = "base model, few-shot", "first warm start, greedy", "second, greedy"
+    chosen, ships = "+ our game, best of 8", "+ lists first (ships)"
+    before = second if given.second else first
     rows = [
-        Row("base model, few-shot", _prompted),
-        Row("idioms and the table of replacements", _product(None, method="replace")),
-        Row("first warm start, greedy", _greedy(given.warm), "base model, few-shot", given.warm),
-        Row(
-            "second warm start, greedy",
-            _greedy(given.second),
-            "first warm start, greedy",
-            given.second,
-        ),
-        Row(
-            "+ the paper's game, greedy",
-            _greedy(given.paper),
-            "second warm start, greedy",
-            given.paper,
-        ),
-        Row("+ our game, greedy", _greedy(ours), "second warm start, greedy", ours),
-        Row(
-            "second warm start, best of 8",
-            _product(given.second, idioms=False),
-            "second warm start, greedy",
-            given.second,
-        ),
-        Row(
-            "+ our game, best of 8",
-            _product(ours, idioms=False),
-            "second warm start, best of 8",
-            ours,
-        ),
-        Row("+ lists first (ships)", _product(ours), "+ our game, best of 8", ours),
-        Row("the same, best of 2", _product(ours, samples=2), "+ lists first (ships)", ours),
-        Row("the same, best of 24", _product(ours, samples=24), "+ lists first (ships)", ours),
+        Row(base, _prompted),
+        Row("lists and the table of replacements", _product(None, method="replace")),
+        Row(first, _greedy(given.warm), base, given.warm),
+    ]
+    if given.second:
+        rows.append(Row(second, _greedy(given.second), first, given.second))
+    if given.paper:
+        rows.append(Row("+ the paper's game, greedy", _greedy(given.paper), before, given.paper))
+    rows += [
+        Row("+ our game, greedy", _greedy(ours), before, ours),
+        Row(chosen, _product(ours, lists=False), "+ our game, greedy", ours),
+        Row(ships, _product(ours), chosen, ours),
+        Row("the same, best of 2", _product(ours, samples=2), ships, ours),
+        Row("the same, best of 24", _product(ours, samples=24), ships, ours),
     ]
     pile = Pile(file="toxic.jsonl", toxic=True)
     piles = Piles(dir=given.data, toxic=(pile,), folds=(0,), dev_folds=(9,))
@@ -159,12 +145,12 @@ def _greedy(adapter: Path) -> Callable[[Sequence[str]], Written]:
 
 
 def _product(
-    adapter: Path | None, *, method: Method = "model", samples: int = 8, idioms: bool = True
+    adapter: Path | None, *, method: Method = "model", samples: int = 8, lists: bool = True
 ) -> Callable[[Sequence[str]], Written]:
     def write(texts: Sequence[str]) -> Written:
         config = RewriteConfig(samples=samples)
         rewriter = Rewriter.load(adapter=adapter, config=config, method=method)
-        if not idioms:
+        if not lists:
             model = next(one.model for one in rewriter.sources if isinstance(one, PastIdioms))
             rest = [s for s in rewriter.sources if not (written(s) or isinstance(s, PastIdioms))]
             rewriter.sources = [model, *rest]
