@@ -176,6 +176,7 @@ def test_recipes_that_cannot_work(
 
 KINDS: dict[str, tuple[type, str]] = {
     "back.yaml": (BackRecipe, "data.dir"),
+    "early.yaml": (WarmRecipe, "data.dir"),
     "judge-dev.yaml": (JudgeRecipe, "dir"),
     "judge-final.yaml": (JudgeRecipe, "dir"),
     "kinds.yaml": (KindsRecipe, "data.dir"),

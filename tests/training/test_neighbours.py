@@ -151,6 +151,8 @@ def test_packing_changes_nothing(
         made = trainer(base, warm, tmp_path / name, config, play)
         # A random model never ends, and what does not end is worth nothing.
         made.game.write = ended(made.game)  # type: ignore[method-assign,union-attr]
+        # Some pass and some do not, or labels would have nothing to compare.
+        made.game.gates = [Gate("spread", spread, 0.5)]  # type: ignore[union-attr]
         made.train()
         # Both steps had something to learn from, or there would be nothing to pack.
         assert min(logged(made, "grad_norm")) > 0
