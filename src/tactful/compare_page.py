@@ -106,7 +106,7 @@ def _triangle(warm: Mapping[str, Any], row: Mapping[str, Any]) -> str:
         for part, (x, y) in zip(_CORNERS, _places([1.17] * 3), strict=True)
     )
     return (
-        f'<figure><svg viewBox="0 0 {_SIZE} {_SIZE}" role="img" '
+        f'<figure><svg viewBox="-20 -8 {_SIZE + 40} {_SIZE - 10}" role="img" '
         f'aria-label="{escape(row["name"])}: {told}"><title>{told}</title>{shapes}{names}</svg>'
         f"<figcaption>{escape(row['name'])} {row['joint']:.3f}</figcaption></figure>"
     )
