@@ -42,6 +42,7 @@ def words() -> Words:
         ("the dumbest thing of all", "the worst thing of all"),
         ("the new bus timetable sucks .", "the new bus timetable is bad ."),
         ("the cook keeps spouting nonsense", "the cook keeps spouting things that make no sense"),
+        ("he believes that drivel", "he believes things that make no sense"),
         ("you killed the dog", "you took the life of the dog"),
     ],
 )
