@@ -295,8 +295,8 @@ class Rewriter:
         for source, following in pairwise([*self.sources, None]):
             if source is None:
                 break
-            unread = read and blunt(source)
-            open_pieces = [p for p in pieces if not p.passing and (p.failing or not unread)]
+            only_failing = read and blunt(source)
+            open_pieces = [p for p in pieces if not p.passing and (p.failing or not only_failing)]
             if not open_pieces:
                 continue
             read = read or not (blunt(source) or written(source))
