@@ -38,6 +38,7 @@ def test_repetition_is_relative_to_the_source(source: str, rewrite: str, expecte
         ("Here is the polite version: you are wrong", True),
         ("I'm sorry, but I can't help with that.", True),
         ("Polite: you are wrong", True),
+        ("what was before. Toxic: you are wrong", True),
         ("sure, but the price is too high", True),
         ("i am sorry that you lost", False),
         ("here we go again, a bad plan", False),

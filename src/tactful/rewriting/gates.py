@@ -17,6 +17,8 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _CHATTER = re.compile(
     r"^(?:here(?:'s| is| are)\b|sure[,!]|of course[,!]|certainly[,!]|i(?:'m| am) sorry, (?:but )?i can"
     r"|i can(?:no|')t (?:help|assist|rewrite|fulfil)|as an ai\b|(?:polite|rewritten|rewrite)\b[^.]{0,20}:)"
+    # What our own prompts say around a text: whoever repeats that repeats what stood before it, too.
+    r"|\b(?:toxic|polite):"
     r"|\brewritten (?:version|sentence|comment)\b|\bthe (?:original|rewritten) (?:sentence|comment|text)\b",
     re.IGNORECASE,
 )
