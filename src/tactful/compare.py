@@ -31,6 +31,8 @@ from tactful.contest import (
     gains,
     kept,
     lost,
+    share,
+    signed,
 )
 from tactful.errors import ConfigError
 from tactful.evaluation.metrics import bootstrap_interval
@@ -186,7 +188,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         name: float(np.mean([run[name] for run in runs]))
         for name in ("step", "generated", "trained", "minutes", "copies")
     }
-    moved = "" if row["name"] == WARM else _signed(row["against_warm"]["joint"])
+    moved = "" if row["name"] == WARM else signed(row["against_warm"]["joint"])
     spread = [run["joint"] for run in runs]
     return [
         row["name"],
@@ -222,18 +224,13 @@ COLUMNS = (
 
 def flipped_cells(row: Mapping[str, Any]) -> list[str]:
     """A leader's line under FLIPS."""
-    part = row["kept"]
     return [
         row["name"],
         f"{row['clean']:.3f}",
         f"{row['joint']:.3f}",
-        _signed(row["lost"]),
-        f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]" if part else "",
+        signed(row["lost"]),
+        share(row["kept"]),
     ]
-
-
-def _signed(found: Mapping[str, float]) -> str:
-    return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
 
 
 FLIPPED_COLUMNS = (

@@ -274,6 +274,16 @@ def ratio(
     return {"value": value, "low": float(low), "high": float(high)}
 
 
+def signed(found: Mapping[str, float]) -> str:
+    """A difference with its interval, as a person reads it."""
+    return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+
+
+def share(found: Mapping[str, float] | None) -> str:
+    """A ratio with its interval, nothing where there is none."""
+    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]" if found else ""
+
+
 def read_outcome(path: Path) -> Outcome | None:
     """What a run left, None where it is not there or not whole."""
     try:

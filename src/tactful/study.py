@@ -30,6 +30,8 @@ from tactful.contest import (
     gains,
     kept,
     lost,
+    share,
+    signed,
 )
 from tactful.errors import ConfigError
 from tactful.evaluation.report import write_whole
@@ -280,10 +282,10 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         row["noise"],
         f"{row['level']:.0%}" if row["noise"] not in ("biased", "weak") else "",
         *(f"{row[name]:.3f}" for name in ("joint", "style", "meaning")),
-        f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+        signed(gain),
         " ".join(f"{value:+.3f}" for value in row["gain_by_seed"]),
-        f"{cost['mean']:+.3f} [{cost['low']:+.3f}, {cost['high']:+.3f}]" if cost else "",
-        f"{part['value']:.2f} [{part['low']:.2f}, {part['high']:.2f}]" if part else "",
+        signed(cost) if cost else "",
+        share(part),
     ]
 
 

@@ -102,9 +102,10 @@ def _written(
         raise ConfigError(f"no rewriter was given for {OWN}{method}; give a file of outputs")
     kept = _kept(path, method, texts)
     write_whole(path, "".join(kept))
-    write = rewriter(method) if len(kept) < len(texts) else None
+    if len(kept) == len(texts):
+        return path
+    write = rewriter(method)
     for start in range(len(kept), len(texts), _CHUNK):
-        assert write is not None
         some = texts[start : start + _CHUNK]
         rows = zip(some, write(some), strict=True)
         with path.open("a", encoding="utf-8") as file:
@@ -120,7 +121,9 @@ def _kept(path: Path, method: str, texts: Sequence[str]) -> list[str]:
     kept: list[str] = []
     if not path.exists():
         return kept
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    # Not splitlines: a text may have separators of its own.
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        lines = list(file)
     for text, line in zip(texts, lines, strict=False):
         try:
             row = json.loads(line)
