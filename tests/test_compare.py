@@ -24,6 +24,7 @@ from tactful.errors import ConfigError, DataError
 from tactful.evaluation.metrics import paired_bootstrap
 from tactful.models import ADAPTER_FILE, file_sha256
 from tactful.pipeline import TrainRecipe, train
+from tactful.records import Rewrite
 from tactful.scorers.similarity import MiniLMSimilarity
 from tactful.training.game import Gate
 from tactful.training.policy import LoraSettings, Policy
@@ -211,6 +212,82 @@ def test_nothing_runs_twice(
             run()
     # Its training is there; only the answers are asked for and judged again.
     assert run()["methods"][0] == warm
+
+
+class Halving:
+    """A rewriter that gives up every second text, by the words of its method."""
+
+    def __init__(self, model: str, method: str) -> None:
+        self.model, self.method = Path(model).name, method
+        self.asked = 0
+
+    def rewrite_many(self, texts: Sequence[str], *, force: bool) -> list[Rewrite]:
+        assert force, "every text is rewritten"
+        self.asked += len(texts)
+        return [
+            Rewrite(text, "a", "unresolved" if i % 2 else "rewritten")
+            for i, text in enumerate(texts)
+        ]
+
+
+def test_what_needs_no_training_stands_beside_it(
+    models: dict[str, Path],
+    corpus: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whole rewriters of the base as it is, one of an edited model; asked once."""
+    loaded: list[Halving] = []
+
+    def load(model: str, *, method: str) -> Halving:
+        loaded.append(Halving(model, method))
+        return loaded[-1]
+
+    monkeypatch.setattr(contest.Rewriter, "load", load)
+    edited = tiny_causal_lm(tmp_path / "edited")
+    out = tmp_path / "out"
+
+    def run() -> dict[str, Any]:
+        return compare(
+            [ROOT / "recipes" / "compare" / "orpo.yaml"],
+            corpus,
+            models["warm"],
+            out,
+            rows=4,
+            overrides=[*tiny, "train.tokens=300"],
+            untrained=["prompt", "refine"],
+            edited=edited,
+        )
+
+    found = run()
+    asked = {(one.model, one.method): one.asked for one in loaded}
+    assert asked == {("base", "prompt"): 4, ("base", "refine"): 4, ("edited", "prompt"): 4}
+    assert [row["name"] for row in found["methods"]] == [WARM, "orpo"]
+    assert {row["name"] for row in found["untrained"]} == {"prompt", "refine", "model-surgery"}
+    page = (out / "compare.md").read_text()
+    for row in found["untrained"]:
+        [one] = row["runs"]
+        assert one["unresolved"] == 0.5
+        assert f"| {row['name']} | {row['joint']:.3f} |" in page
+    assert found["minutes"] == pytest.approx(found["methods"][1]["runs"][0]["minutes"], abs=0.06)
+    assert run() == found
+    assert len(loaded) == 3
+
+    # Another judge: its figures are not those of the first.
+    class Stricter(RuleJudge):
+        signature = "another judge"
+
+    monkeypatch.setattr(contest, "load_judge", lambda name: Stricter())
+    assert run()["judge"] == "another judge"
+    assert len(loaded) == 6
+    assert loaded[-1].asked == 0, "what was written is only judged again"
+
+
+def test_a_method_that_is_not_there(models: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    recipes = [ROOT / "recipes" / "compare" / "orpo.yaml"]
+    with pytest.raises(ConfigError, match=r"no method 'refined'; there are model, replace"):
+        compare(recipes, corpus, models["warm"], tmp_path / "out", untrained=["refined"])
 
 
 def test_a_result_of_something_else_is_not_taken(

@@ -502,11 +502,25 @@ def compare(
     rows: Annotated[int, typer.Option(min=2, help="Dev texts that are judged.")] = 240,
     full: Annotated[bool, typer.Option("--full", help="All seeds for all, all dev texts.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, a thread each.")] = 1,
+    untrained: Annotated[
+        list[str] | None,
+        typer.Option(help="Also a method that needs no training, as of `rewrite --method`."),
+    ] = None,
+    edited: Annotated[
+        Path | None, typer.Option(help="Also a model that `tactful surgery` left.")
+    ] = None,
     overrides: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Train methods from one warm start at one budget, and set them side by side. Resumes."""
-    from tactful.compare import COLUMNS, FLIPPED_COLUMNS, cells, flipped_cells
+    from tactful.compare import (
+        COLUMNS,
+        FLIPPED_COLUMNS,
+        UNTRAINED_COLUMNS,
+        cells,
+        flipped_cells,
+        untrained_cells,
+    )
     from tactful.compare import compare as run
 
     _quiet_libraries()
@@ -520,6 +534,8 @@ def compare(
         full=full,
         jobs=jobs,
         overrides=overrides or [],
+        untrained=untrained or [],
+        edited=edited,
         say=_say,
     )
     if as_json:
@@ -528,6 +544,9 @@ def compare(
         _print_table(COLUMNS, [cells(row) for row in found["methods"]])
         if found["flipped"]:
             _print_table(FLIPPED_COLUMNS, [flipped_cells(row) for row in found["flipped"]])
+        if without := found["untrained"]:
+            rows = found["texts"]["rows"]
+            _print_table(UNTRAINED_COLUMNS, [untrained_cells(row, rows) for row in without])
     _say(f"wrote {output}")
 
 

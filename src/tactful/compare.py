@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,12 +38,15 @@ from tactful.errors import ConfigError
 from tactful.evaluation.metrics import bootstrap_interval
 from tactful.evaluation.report import write_whole
 from tactful.pipeline import TrainRecipe, fingerprint
+from tactful.rewriting.methods import METHODS, Method
 
 LEADERS = ("sro", "sro-paper", "dpo", "kto", "grpo")
 """Recipes, by name, that run with all seeds, and once again under FLIPS; the others run once."""
 FLIPS = 0.1
 """The share of verdicts that is turned around when it is asked how much noise the leaders bear."""
 _FLIPPED = "-flipped"
+EDITED = "model-surgery"
+"""The name of what `tactful surgery` left."""
 TABLE, PAGE, FIGURES = "compare.json", "compare.md", "compare.html"
 
 
@@ -58,6 +61,8 @@ def compare(
     full: bool = False,
     jobs: int = 1,
     overrides: Sequence[str] = (),
+    untrained: Sequence[str] = (),
+    edited: Path | None = None,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Run what is missing, and write table, page and figures into `out`; gives the table.
@@ -71,7 +76,12 @@ def compare(
         rows: How many dev texts are judged; all with `full`.
         jobs: How many runs go on side by side, with a thread each.
         overrides: As of `--set`, for every recipe.
+        untrained: Methods of the rewriter, which stand in a table of their own.
+        edited: A model that `tactful surgery` left, asked by a prompt as the bare one is.
+        say: Takes lines for a person.
     """
+    if unknown := [method for method in untrained if method not in METHODS]:
+        raise ConfigError(f"there is no method {unknown[0]!r}; there are {', '.join(METHODS)}")
     adapter = find_adapter(warm)
     loaded = {
         path.stem: load_recipe(
@@ -92,8 +102,18 @@ def compare(
         for seed in (seeds if full else seeds[:1]) if name in loaded else ():
             noisy = _seeded(loaded[name], seed, flips=FLIPS)
             entrants.append(Entrant(name + _FLIPPED, seed, adapter, first.base, noisy))
+    methods = [(method, method, first.base) for method in untrained]
+    if edited is not None:
+        methods.append((EDITED, "prompt", str(edited)))
+    for name, method, base in methods:
+        entrants.append(Entrant(name, 0, adapter, base, None, cast(Method, method)))
     outcomes = compete(entrants, texts, out, judge=first.look.judge, jobs=jobs, say=say)
-    found = table(outcomes, texts=fingerprint([{"text": text} for text in texts]), recipes=loaded)
+    found = table(
+        outcomes,
+        texts=fingerprint([{"text": text} for text in texts]),
+        recipes=loaded,
+        untrained=[name for name, _, _ in methods],
+    )
     write_whole(out / TABLE, json.dumps(found, indent=1) + "\n")
     write_whole(out / PAGE, render_markdown(found))
     write_whole(out / FIGURES, render_page(found))
@@ -101,7 +121,11 @@ def compare(
 
 
 def table(
-    outcomes: Sequence[Outcome], *, texts: str, recipes: Mapping[str, TrainRecipe]
+    outcomes: Sequence[Outcome],
+    *,
+    texts: str,
+    recipes: Mapping[str, TrainRecipe],
+    untrained: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What is known of each method, the best first, the warm start above all.
 
@@ -113,6 +137,9 @@ def table(
         by_name.setdefault(outcome.name, []).append(outcome)
     methods = [_row(name, those, warm) for name, those in by_name.items() if name in recipes]
     methods.sort(key=lambda row: -row["joint"])
+    without = [_row(name, by_name[name], warm) for name in untrained]
+    without.sort(key=lambda row: -row["joint"])
+    trained = [outcome for outcome in others if outcome.step]
     flipped = [
         _row(row["name"], noisy, warm)
         | {
@@ -131,10 +158,11 @@ def table(
         "judge": warm.judge,
         "texts": {"rows": len(warm.values["joint"]), "fingerprint": texts},
         "budget": budgets.pop(),
-        "minutes": round(sum(outcome.seconds for outcome in others) / 60, 1),
+        "minutes": round(sum(outcome.seconds for outcome in trained) / 60, 1),
         "methods": [_row(WARM, [warm], warm), *methods],
         "flips": FLIPS,
         "flipped": flipped,
+        "untrained": without,
     }
 
 
@@ -170,6 +198,7 @@ def _row(name: str, outcomes: Sequence[Outcome], warm: Outcome) -> dict[str, Any
                 "step": o.step,
                 **{part: float(o.values[part].mean()) for part in PARTS},
                 "copies": o.copies,
+                "unresolved": o.unresolved,
                 "generated": o.generated,
                 "trained": o.trained,
                 "minutes": round(o.seconds / 60, 2),
@@ -242,6 +271,33 @@ FLIPPED_COLUMNS = (
 )
 
 
+def untrained_cells(row: Mapping[str, Any], rows: int) -> list[str]:
+    """The line of a method that needs no training."""
+    [run] = row["runs"]
+    return [
+        row["name"],
+        f"{row['joint']:.3f}",
+        signed(row["against_warm"]["joint"]),
+        *(f"{row[part]:.3f}" for part in ("style", "meaning", "fluency")),
+        f"{run['copies']:.1%}",
+        f"{run['unresolved']:.1%}",
+        f"{60 * run['minutes'] / rows:.2f}",
+    ]
+
+
+UNTRAINED_COLUMNS = (
+    "method",
+    "J",
+    "J - warm start [95 %]",
+    "style",
+    "meaning",
+    "fluency",
+    "copies",
+    "unresolved",
+    "CPU s a text",
+)
+
+
 def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "| " + " | ".join(columns) + " |",
@@ -272,6 +328,20 @@ def render_markdown(found: Mapping[str, Any]) -> str:
             "a gain is told where the gain without flips is clearly above nothing.",
             "",
             *_markdown_table(FLIPPED_COLUMNS, [flipped_cells(row) for row in found["flipped"]]),
+            "",
+        ]
+    if found["untrained"]:
+        rows = found["texts"]["rows"]
+        lines += [
+            "## Without training",
+            "",
+            "The same texts through a whole rewriter, as `tactful rewrite --all --method` prints them: with its "
+            "gates and its ranking, which the greedy rewrites above go without, and masked where nothing "
+            "passes (unresolved). `model` is the rewriter that ships; the others ask the bare base, or no model.",
+            "",
+            *_markdown_table(
+                UNTRAINED_COLUMNS, [untrained_cells(row, rows) for row in found["untrained"]]
+            ),
             "",
         ]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -26,12 +27,15 @@ from numpy.typing import NDArray
 
 from tactful.corpora.piles import read_piles
 from tactful.errors import ConfigError, DataError
+from tactful.evaluation.base import Judge
 from tactful.evaluation.judges import load_judge
 from tactful.evaluation.metrics import Difference, paired_bootstrap
 from tactful.evaluation.report import write_whole
 from tactful.models import ADAPTER_FILE, file_sha256
 from tactful.pipeline import TrainRecipe, answer, texts_of, train
-from tactful.run_folder import ABOUT, ADAPTER, METRICS
+from tactful.rewriting.methods import Method
+from tactful.rewriting.rewriter import Rewriter
+from tactful.run_folder import ABOUT, ADAPTER, METRICS, grown
 from tactful.training.policy import Policy
 
 PARTS = ("joint", "style", "meaning", "fluency")
@@ -55,11 +59,13 @@ class Entrant:
     """The warm start."""
     base: str
     recipe: TrainRecipe | None
+    method: Method | None = None
+    """What needs no training is a method of the rewriter, asked of the base as it is."""
 
     @property
     def folder(self) -> str:
         """Its run's, below that of the contest."""
-        return "warm" if self.recipe is None else f"{self.name}-{self.seed}"
+        return f"{self.name}-{self.seed}" if self.recipe or self.method else "warm"
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class Outcome:
     """Of each text, without the joint one."""
     curve: list[dict[str, float]]
     """Looks: the tokens until then, and what the judge said."""
+    unresolved: float = 0.0
+    """The share that a whole rewriter gave up, and that counts as it masks it."""
 
     @cached_property
     def values(self) -> dict[str, NDArray[np.float64]]:
@@ -122,7 +130,12 @@ def compete(
 ) -> list[Outcome]:
     """Run what has not been run, `jobs` at a time; the outcomes come in the order of the entrants."""
     keys = [_key(entrant, texts, judge) for entrant in entrants]
-    found = {i: kept for i, e in enumerate(entrants) if (kept := _kept(folder, e, keys[i]))}
+    signature = load_judge(judge).signature
+    found = {
+        i: kept
+        for i, entrant in enumerate(entrants)
+        if (kept := _kept(folder, entrant, keys[i])) and kept.judge == signature
+    }
     waiting = [i for i in range(len(entrants)) if i not in found]
     if found:
         say(f"{len(found)} of {len(entrants)} runs are there")
@@ -182,6 +195,8 @@ def run(entrant: Entrant, texts: Sequence[str], folder: Path, judge: str, key: s
     """Train one, and judge what it then answers to the texts."""
     out = folder / entrant.folder
     out.mkdir(parents=True, exist_ok=True)
+    if entrant.method is not None:
+        return _untrained(entrant, entrant.method, texts, out, judge, key)
     _forget_peak()
     adapter = entrant.adapter
     about: dict[str, Any] = {}
@@ -192,7 +207,6 @@ def run(entrant: Entrant, texts: Sequence[str], folder: Path, judge: str, key: s
     memory = _peak()
     asked = load_judge(judge)
     rewrites = answer(Policy.load(entrant.base, adapter=adapter), texts)
-    scores = asked.score(texts, rewrites)
     spent = about.get("spent", {})
     outcome = Outcome(
         key=key,
@@ -206,12 +220,64 @@ def run(entrant: Entrant, texts: Sequence[str], folder: Path, judge: str, key: s
         trained=spent.get("trained", 0),
         seconds=round(spent.get("seconds", 0.0), 1),
         memory=round(memory, 1),
-        copies=float(np.mean([s == r for s, r in zip(texts, rewrites, strict=True)])),
-        scores={p: getattr(scores, p).round(_DIGITS).tolist() for p in PARTS if p != "joint"},
+        copies=_copies(texts, rewrites),
+        scores=_scores(asked, texts, rewrites),
         curve=curve_of(out / METRICS),
     )
     write_whole(out / RESULT, json.dumps(asdict(outcome)) + "\n")
     return outcome
+
+
+def _untrained(
+    entrant: Entrant, method: Method, texts: Sequence[str], out: Path, judge: str, key: str
+) -> Outcome:
+    """Ask a whole rewriter, the act gate off; what it wrote stays, so that a run goes on."""
+    _forget_peak()
+    rewriter = Rewriter.load(entrant.base, method=method)
+
+    def made(some: Sequence[str]) -> list[dict[str, Any]]:
+        began = time.process_time()
+        results = rewriter.rewrite_many(some, force=True)
+        spent = (time.process_time() - began) / len(some)
+        if reason := next((r.reason for r in results if r.status == "error"), None):
+            # An engine that failed would pass for a rewriter that masks.
+            raise DataError(f"a text could not be rewritten: {reason}")
+        return [{"text": r.text, "status": r.status, "seconds": spent} for r in results]
+
+    lines = grown(out / f"written-{key}.jsonl", texts, made, lambda done: None)
+    memory = _peak()
+    rewrites = [line["text"] for line in lines]
+    asked = load_judge(judge)
+    outcome = Outcome(
+        key=key,
+        name=entrant.name,
+        seed=entrant.seed,
+        warm=_digest(entrant.adapter),
+        adapter="",
+        judge=asked.signature,
+        step=0,
+        generated=0,
+        trained=0,
+        seconds=round(sum(line["seconds"] for line in lines), 1),
+        memory=round(memory, 1),
+        copies=_copies(texts, rewrites),
+        scores=_scores(asked, texts, rewrites),
+        curve=[],
+        unresolved=float(np.mean([line["status"] == "unresolved" for line in lines])),
+    )
+    write_whole(out / RESULT, json.dumps(asdict(outcome)) + "\n")
+    return outcome
+
+
+def _copies(texts: Sequence[str], rewrites: Sequence[str]) -> float:
+    return float(np.mean([text == rewrite for text, rewrite in zip(texts, rewrites, strict=True)]))
+
+
+def _scores(
+    judge: Judge, texts: Sequence[str], rewrites: Sequence[str]
+) -> dict[str, list[float]]:
+    scores = judge.score(texts, rewrites)
+    return {p: getattr(scores, p).round(_DIGITS).tolist() for p in PARTS if p != "joint"}
 
 
 def curve_of(metrics: Path) -> list[dict[str, float]]:
@@ -302,6 +368,8 @@ def _key(entrant: Entrant, texts: Sequence[str], judge: str) -> str:
     """Of everything that decides a result but the program itself."""
     recipe: Mapping[str, Any] = entrant.recipe.model_dump(mode="json") if entrant.recipe else {}
     told = [recipe, entrant.base, _digest(entrant.adapter), list(texts), judge]
+    if entrant.method is not None:
+        told.append(entrant.method)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
