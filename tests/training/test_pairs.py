@@ -117,6 +117,24 @@ def test_where_none_passed_the_worst_is_pushed_down_or_all() -> None:
     assert set(every.push_downs) == {PushDown(SOURCE, r.rewrite) for r in group}
 
 
+def test_where_none_passed_what_fails_least_may_be_preferred() -> None:
+    """By .6 against .3 a pair, by less than the margin none; a copy is never the better one."""
+    less, more = judged("read it, fool", 0.6, "toxicity"), judged("fool", 0.3, "toxicity", "length")
+    copy = judged(SOURCE, 0.9, "toxicity")
+    got = group_pairs([more, copy, less], push_down="rank")
+    assert (got.pairs, got.push_downs) == ((Pair(SOURCE, less.rewrite, more.rewrite),), ())
+    assert group_pairs([more, less], push_down="rank", margin=0.31).pairs == ()
+    assert group_pairs([copy, judged(SOURCE + " ", 0.1)], push_down="rank").pairs == ()
+    # Where one passed, nothing is different.
+    assert group_pairs([GOOD, RUDE], push_down="rank") == group_pairs([GOOD, RUDE])
+
+
+def test_where_none_passed_nothing_may_be_pushed_down() -> None:
+    got = group_pairs([RUDE, RAMBLE], push_down="none")
+    assert (got.pairs, got.push_downs) == ((), ())
+    assert got.reasons
+
+
 def test_where_one_passed_none_is_pushed_down() -> None:
     """A group with a winner has something better to learn."""
     assert group_pairs([GOOD, RUDE, RAMBLE], push_down="all").push_downs == ()

@@ -26,6 +26,7 @@ from tactful.screeners.base import Screener
 from tactful.training.alarms import Written
 from tactful.training.pairs import (
     Judged,
+    NonePassed,
     Pairing,
     advantages,
     best_of,
@@ -102,7 +103,9 @@ class Play(Config):
     older: Annotated[int, Field(ge=0)] = 1
     """Samples of the reference, for `tone`: what was written before."""
     margin: Annotated[float, Field(gt=0)] = 0.1
-    push_down: Literal["worst", "all", "none"] = "worst"
+    push_down: NonePassed = "worst"
+    """What `group` does with a source where none passed: pushes the worst or all down, nothing, or
+    prefers what fails least (`rank`)."""
     against_copy: bool = True
     """Whether the best of a group is also preferred to a copy of its source that nobody wrote."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = {}  # noqa: RUF012  # pydantic copies defaults
@@ -245,14 +248,12 @@ class Game:
         settings = self.settings
         match settings.pairing:
             case "group":
-                down = settings.push_down
-                found = group_pairs(
+                return group_pairs(
                     responses,
                     margin=settings.margin,
-                    push_down="worst" if down == "none" else down,
+                    push_down=settings.push_down,
                     against_copy=settings.against_copy,
                 )
-                return found if down != "none" else Pairing(found.pairs, (), found.reasons)
             case "ranked":
                 return ranked_pairs(responses, margin=settings.margin)
             case "gap":

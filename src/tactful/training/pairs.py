@@ -18,6 +18,9 @@ from tactful.records import Response
 # Values this close to each other differ by rounding.
 _EQUAL = 1e-9
 
+NonePassed = Literal["worst", "all", "none", "rank"]
+"""What becomes of the responses to a source of which none passed."""
+
 COPY = "copy"
 """The gate that a rewrite fails which is its source again, whatever the followers say of it."""
 
@@ -96,7 +99,7 @@ def group_pairs(
     responses: Iterable[Judged],
     *,
     margin: float = 0.1,
-    push_down: Literal["worst", "all"] = "worst",
+    push_down: NonePassed = "worst",
     against_copy: bool = True,
 ) -> Pairing:
     """The responses to one source play against each other.
@@ -104,7 +107,8 @@ def group_pairs(
     The best that passed is preferred to a copy of the source, and to the worst other one: a failed
     one before one that passed, as pushing down a good rewrite costs more. One that passed must be
     lower in value by at least `margin`; that one failed is difference enough. Where none passed,
-    the worst or all are pushed down.
+    the worst or all are pushed down, or none; with `rank` the best that is no copy is preferred to
+    the worst, where it is better by `margin`: it fails, but less, and early nothing else is to be had.
 
     Without `against_copy` only what was sampled plays, copies among it. A policy that no longer
     copies has nothing to learn from being led away from its source, except to leave its meaning.
@@ -119,7 +123,10 @@ def group_pairs(
         reasons.update(_failures(group))
         *others, best = group
         if not best.passed:
-            push_downs += [_push_down(r) for r in (group if push_down == "all" else group[:1])]
+            if push_down == "rank":
+                pairs += _least_bad(group, margin)
+            elif push_down != "none":
+                push_downs += [_push_down(r) for r in (group if push_down == "all" else group[:1])]
             continue
         if against_copy:
             pairs.append(_against_copy(best))
@@ -133,6 +140,13 @@ def group_pairs(
         if worse:
             pairs.append(_pair(best, worse[0].rewrite))
     return Pairing(tuple(pairs), tuple(push_downs), reasons)
+
+
+def _least_bad(group: Sequence[Judged], margin: float) -> Iterable[Pair]:
+    """Of a group in which none passed, at most one pair; a copy is never what is preferred."""
+    worst, best = group[0], next((r for r in reversed(group) if COPY not in r.failed), group[0])
+    if best.value - worst.value >= margin:
+        yield _pair(best, worst.rewrite)
 
 
 def ranked_pairs(responses: Iterable[Judged], *, margin: float = 0.1) -> Pairing:
