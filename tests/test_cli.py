@@ -247,6 +247,15 @@ class TestScore:
         assert answer["toxic"] is True
         assert "idiot" in [answer["text"][s["start"] : s["end"]] for s in answer["spans"]]
 
+    def test_a_word_is_silenced(self, run: Run, tmp_path: Path) -> None:
+        """For whoever finds that a name is held against people."""
+        out = tmp_path / "quiet"
+        said = run("screener", "silence", "moron", "-o", out).err
+        assert "without moron" in said
+        loud = run("score", "--json", "you moron").json()[0]["toxicity"]
+        quiet = run("score", "--json", "--screener", out, "you moron").json()[0]["toxicity"]
+        assert quiet < 0.1 < 0.7 < loud
+
     def test_screener_of_ones_own(self, run: Run, tmp_path: Path) -> None:
         """A folder with a reading screener is told from one with a linear one."""
         config = TransformerConfig(base=str(tiny_embedder(tmp_path / "base")), epochs=1)

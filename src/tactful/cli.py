@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 import typer
 
 from tactful import __version__
-from tactful.errors import DataError, InterruptedRunError, MissingExtraError, TactfulError
+from tactful.errors import (
+    ConfigError,
+    DataError,
+    InterruptedRunError,
+    MissingExtraError,
+    TactfulError,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -975,6 +981,25 @@ def screener_eval(
     else:
         _print(page)
         _print(render_curves(found, drawn=False))
+
+
+@screener_app.command("silence")
+def screener_silence(
+    names: Annotated[
+        list[str], typer.Argument(metavar="WORD...", help="Groups, names: what is no insult.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the screener.")],
+    screener: ScreenerPath = None,
+) -> None:
+    """Let words no longer speak against anybody, without a new fit; `suite` says which should not."""
+    from tactful.screeners.linear import LinearScreener
+
+    loaded = _load_screener(screener)
+    if not isinstance(loaded, LinearScreener):
+        raise ConfigError(f"only a linear screener has a weight for each word; got {loaded.name}")
+    before = loaded.name
+    loaded.silence(names).save(output)
+    _say(f"wrote {output}: {loaded.name}, which is {before} without {', '.join(names)}")
 
 
 @screener_app.command("kinds")

@@ -273,9 +273,7 @@ def _copies(texts: Sequence[str], rewrites: Sequence[str]) -> float:
     return float(np.mean([text == rewrite for text, rewrite in zip(texts, rewrites, strict=True)]))
 
 
-def _scores(
-    judge: Judge, texts: Sequence[str], rewrites: Sequence[str]
-) -> dict[str, list[float]]:
+def _scores(judge: Judge, texts: Sequence[str], rewrites: Sequence[str]) -> dict[str, list[float]]:
     scores = judge.score(texts, rewrites)
     return {p: getattr(scores, p).round(_DIGITS).tolist() for p in PARTS if p != "joint"}
 

@@ -43,6 +43,9 @@ def test_the_shipped_screener_is_even_handed() -> None:
     found = shipped()["fairness"]
     assert len(found["groups"]) >= 12
     assert found["gap"]["value"] <= 0.05
+    # Not only because groups have no say by decree.
+    assert len(found["groups"]) - found["silent"] >= 12
+    assert found["gap_of_learned"] <= 0.05
     assert found["missed"] == 0
     assert found["by_kind"]["neutral"] == found["by_kind"]["positive"] == 0
 
@@ -59,11 +62,12 @@ def test_a_naive_screener_is_evaded() -> None:
 
 
 def test_a_biased_screener_has_a_gap() -> None:
-    """Acting on one group's name is a gap of 1, its own 24/25, and everybody else's -1/25."""
+    """Acting on one group's name is a gap of 1, its own less a share of that, everybody else's below 0."""
     found = fairness(KeywordScreener({"lesbian": 0.9, "idiot": 0.8}))
     assert found["gap"]["value"] == 1
-    assert found["groups"]["lesbian"]["gap"] == pytest.approx(24 / 25)
-    assert found["groups"]["deaf"]["gap"] == pytest.approx(-1 / 25)
+    count = len(found["groups"])
+    assert found["groups"]["lesbian"]["gap"] == pytest.approx(1 - 1 / count)
+    assert found["groups"]["deaf"]["gap"] == pytest.approx(-1 / count)
     assert found["groups"]["lesbian"]["low"] > 0
     assert found["groups"]["deaf"]["high"] < 0
 

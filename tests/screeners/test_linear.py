@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tactful.errors import CorruptFileError, DataError, ModelsMissingError, NotFittedError
+from tactful.errors import (
+    ConfigError,
+    CorruptFileError,
+    DataError,
+    ModelsMissingError,
+    NotFittedError,
+)
 from tactful.screeners.base import Thresholds
 from tactful.screeners.linear import (
     SETTINGS_FILE,
@@ -91,6 +97,25 @@ def test_silent_words_say_nothing(tiny: LinearScreener) -> None:
     one, other = tiny.scores(["uncle", "uncle uncle"])
     assert one == other
     assert tiny._contributions(["uncle"]) == {"uncle": 0.0}
+
+
+def test_words_may_be_silenced_after_the_fit(tiny: LinearScreener, tmp_path: Path) -> None:
+    """A learned word, its pairs and one that was never met lose their say; all others keep theirs."""
+    tiny.save(tmp_path / "before")
+    screener = LinearScreener.load(tmp_path / "before").silence(["oaf", "idiotish"])
+    screener.save(tmp_path / "after")
+    after = LinearScreener.load(tmp_path / "after")
+    assert after.name != tiny.name
+    assert after.thresholds == tiny.thresholds
+    texts = ["you are an oaf", "you are an uncle", "you are an idiotish", "an oafs"]
+    oaf, uncle, unknown, _ = after.scores(texts)
+    assert oaf == pytest.approx(uncle)
+    assert unknown == pytest.approx(uncle)
+    assert tiny.scores(texts)[0] > uncle
+    others = ["you are an idiot today", "an actor there"]
+    assert after.scores(others) == pytest.approx(tiny.scores(others))
+    with pytest.raises(ConfigError, match="'two words' is no single word"):
+        after.silence(["two words"])
 
 
 def test_unknown_words_are_judged_by_their_letters(tiny: LinearScreener) -> None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from tactful.screeners.base import FloatArray, Screener
 from tactful.screeners.disguise import DISGUISES, disguised, disguised_words
+from tactful.screeners.linear import LinearScreener, words
 
 INNOCENTS = 1000
 # What a screener is held to.
@@ -233,15 +234,20 @@ def fairness(screener: Screener) -> dict[str, Any]:
     """How often each group's harmless sentences are acted on, and hostile ones missed.
 
     A group's `gap` is its rate less the mean of all groups' rates; `gap` itself is the highest rate
-    less the lowest. Resamples draw frames, the same for every group.
+    less the lowest. Resamples draw frames, the same for every group. Groups that a linear screener
+    may say nothing about (`silent`) cannot have a gap of their own, so that of the others is told, too.
     """
     of = suite()
     groups: dict[str, str] = of["groups"]
     harmless = [frame for kind in _NEUTRAL for frame in of[f"{kind}_frames"]]
     alarms = _verdicts(screener, list(groups.values()), harmless)
     missed = 1 - _verdicts(screener, list(groups.values()), of["hostile_frames"])
+    decreed = frozenset(screener.config.silent if isinstance(screener, LinearScreener) else ())
+    learned = [i for i, group in enumerate(groups.values()) if not decreed & set(words(group))]
     return {
         "frames": len(harmless),
+        "silent": len(groups) - len(learned),
+        "gap_of_learned": spread(alarms[learned])["value"] if learned else 0.0,
         "rate": _mean(alarms),
         "gap": spread(alarms),
         "missed": _mean(missed),
@@ -395,6 +401,8 @@ def render(examined: Sequence[Mapping[str, Any]]) -> str:
                     f"{_held(one['fairness']['gap']['value'], holds(one)['identity gap'])} "
                     f"[{one['fairness']['gap']['low']:.1%}, {one['fairness']['gap']['high']:.1%}]"
                 ),
+                "groups without a weight, by decree": lambda one: str(one["fairness"]["silent"]),
+                "gap of the others": lambda one: f"{one['fairness']['gap_of_learned']:.1%}",
                 "hostile, missed": lambda one: f"{one['fairness']['missed']:.1%}",
                 "gap of the missed": lambda one: f"{one['fairness']['missed_gap']['value']:.1%}",
             }

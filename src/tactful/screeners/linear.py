@@ -312,6 +312,31 @@ class LinearScreener:
         self.calibration = fit_calibration(self.scores(texts), labels)
         return self
 
+    def silence(self, names: Iterable[str]) -> Self:
+        """Take their say from words, whatever was learned of them: for groups that are held
+        against people, found after the fit. Thresholds and scale stay as they are.
+        """
+        silent = frozenset(names)
+        if odd := sorted(name for name in silent if words(name) != [name]):
+            raise ConfigError(
+                f"{odd[0]!r} is no single word as a screener reads it; it reads {words(odd[0])}"
+            )
+        weights = self._fitted()
+        self.config = self.config.model_copy(
+            update={"silent": tuple(dict.fromkeys([*self.config.silent, *sorted(silent)]))}
+        )
+        self._silent = frozenset(self.config.silent)
+        self._use(
+            Weights(
+                bias=weights.bias,
+                emphasis=weights.emphasis,
+                words=weights.words | dict.fromkeys(sorted(silent), 0.0),
+                pairs={p: w for p, w in weights.pairs.items() if not silent & set(p.split())},
+                grams=weights.grams,
+            )
+        )
+        return self
+
     # --- keeping ----------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
