@@ -203,6 +203,58 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # untyped upstream
 
 
+@contextlib.contextmanager
+def sound(folder: Path, what: str) -> Iterator[None]:
+    """Say of a folder that it does not hold what it should, whatever its readers call that."""
+    try:
+        with quiet_transformers(), warnings.catch_warnings():
+            # What an adapter lacks would be made up.
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            yield
+    except TactfulError:
+        raise
+    except Exception as error:
+        # Half a dozen libraries read these files, each with its own exceptions.
+        why = (str(error).splitlines() or ["nothing more is known"])[0]
+        raise CorruptFileError(
+            f"{folder} does not hold a sound {what}: {type(error).__name__}: {why}"
+        ) from error
+
+
+def load_whole(kind: Any, folder: Path, **options: Any) -> Any:
+    """A model as transformers reads it: no code of the folder is run, no pickle is read, and weights
+    that are missing are not made up.
+    """
+    model, told = kind.from_pretrained(
+        folder,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **options,
+    )
+    if missing := sorted(told["missing_keys"]):
+        raise CorruptFileError(f"{folder} lacks the weights {', '.join(missing[:4])}")
+    return model
+
+
+def language_model(files: ModelFiles, dtype: Any) -> tuple[Any, Any]:
+    """A causal or encoder-decoder model and its tokenizer."""
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+    )
+
+    safe = {"trust_remote_code": False, "local_files_only": True}
+    with sound(files.folder, "language model"):
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, **safe)
+        config = AutoConfig.from_pretrained(files.folder, **safe)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        return load_whole(kind, files.folder, dtype=dtype), tokenizer
+
+
 def version_of(adapter: Path) -> str:
     """An adapter's name and the first hex digits of its weights, as results show it."""
     return f"{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from tactful.errors import ConfigError, DataError
 from tactful.models import (
     ADAPTER_FILE,
+    language_model,
     native_bfloat16,
-    quiet_transformers,
     resolve,
+    sound,
     version_of,
 )
 from tactful.records import Message, Prompt
@@ -79,28 +80,11 @@ class LocalBackend:
                 where the model is a plain Llama: about twice as fast, rounded a little otherwise.
         """
         import torch
-        from transformers import (
-            AutoConfig,
-            AutoModelForCausalLM,
-            AutoModelForSeq2SeqLM,
-            AutoTokenizer,
-        )
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         files = resolve(name_or_path)
-        # A model's own code is never run, and nothing is looked up on the hub.
-        safe = {"trust_remote_code": False, "local_files_only": True}
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, **safe)
-            config = AutoConfig.from_pretrained(files.folder, **safe)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            computed = _torch_dtype(dtype, device)
-            model: Any = kind.from_pretrained(
-                files.folder,
-                dtype=torch.float32 if fuse else computed,
-                use_safetensors=True,
-                **safe,
-            )
+        computed = _torch_dtype(dtype, device)
+        model, tokenizer = language_model(files, torch.float32 if fuse else computed)
         tame(model)
         name = files.name
         if adapter is not None:
@@ -258,7 +242,13 @@ def _template_pieces(tokenizer: Any, messages: list[Message]) -> list[tuple[str,
         {"role": message["role"], "content": mark}
         for message, mark in zip(messages, marks, strict=True)
     ]
-    rest = tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
+    try:
+        rest = tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
+    except Exception as error:
+        # A template is a program, which may do anything that its sandbox does not forbid.
+        raise ConfigError(
+            f"the model's chat template cannot be used: {type(error).__name__}: {error}"
+        ) from error
     pieces = []
     for message, mark in zip(messages, marks, strict=True):
         before, found, rest = rest.partition(mark)
@@ -326,6 +316,6 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         raise ConfigError(
             f"{adapter} holds no {ADAPTER_FILE}, so it is not an adapter we can load."
         )
-    with quiet_transformers():
+    with sound(adapter, "adapter"):
         # In the base's own precision: in float32, every layer would turn its input over and back.
         return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)

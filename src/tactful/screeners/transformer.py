@@ -21,7 +21,7 @@ import torch
 
 from tactful.config import Config
 from tactful.errors import ConfigError, CorruptFileError, DataError, ModelsMissingError
-from tactful.models import native_bfloat16, quiet_transformers, resolve
+from tactful.models import load_whole, native_bfloat16, quiet_transformers, resolve, sound
 from tactful.records import Span
 from tactful.screeners.base import FloatArray, Thresholds
 from tactful.screeners.calibration import Calibration, fit_calibration
@@ -288,16 +288,11 @@ class TransformerScreener:
                 f"no classifier here: {folder / WEIGHTS_FILE} does not exist. Weights in a pickle "
                 "(pytorch_model.bin, .ckpt) are not read; see docs/how-to/choose-a-screener.md"
             )
-        try:
-            with quiet_transformers():
-                model = AutoModelForSequenceClassification.from_pretrained(
-                    folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
-                )
-                tokenizer = AutoTokenizer.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-        except Exception as error:
-            raise CorruptFileError(f"{folder} does not hold a sound classifier: {error}") from error
+        with sound(folder, "classifier"):
+            model = load_whole(AutoModelForSequenceClassification, folder)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         names = {str(name).lower(): int(i) for i, name in model.config.id2label.items()}
         if label is None and len(names) > 1:
             raise ConfigError(f"{folder} has several labels; name one of {', '.join(names)}")

@@ -118,7 +118,9 @@ def group_pairs(
     """
     if not margin > 0:
         raise ConfigError(f"margin = {margin:g} must be above 0: equals are not to be told apart.")
-    pairs, push_downs, reasons = [], [], Counter[str]()
+    pairs: list[Pair] = []
+    push_downs: list[PushDown] = []
+    reasons = Counter[str]()
     for group in _groups(responses):
         reasons.update(_failures(group))
         *others, best = group

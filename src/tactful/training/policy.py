@@ -20,9 +20,11 @@ from tactful.config import Config
 from tactful.errors import ConfigError
 from tactful.models import (
     ADAPTER_FILE,
+    language_model,
     native_bfloat16,
     quiet_transformers,
     resolve,
+    sound,
     version_of,
 )
 from tactful.rollouts.local import LocalBackend, encode_prompt, tame
@@ -79,43 +81,29 @@ class Policy(torch.nn.Module):
             device: A GPU if there is one, else the CPU.
         """
         from peft import LoraConfig, PeftModel, get_peft_model
-        from transformers import (
-            AutoConfig,
-            AutoModelForCausalLM,
-            AutoModelForSeq2SeqLM,
-            AutoTokenizer,
-        )
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         files = resolve(name_or_path)
-        safe = {"trust_remote_code": False, "local_files_only": True}
         half = native_bfloat16(device)
         torch.manual_seed(seed)
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(files.folder, **safe)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, **safe)
-            base: Any = kind.from_pretrained(
-                files.folder,
-                dtype=torch.bfloat16 if half else torch.float32,
-                use_safetensors=True,
-                **safe,
+        base, tokenizer = language_model(files, torch.bfloat16 if half else torch.float32)
+        tame(base)
+        name = files.name
+        if adapter is None:
+            chosen = lora or LoraSettings()
+            settings = LoraConfig(
+                r=chosen.rank,
+                lora_alpha=chosen.alpha,
+                lora_dropout=chosen.dropout,
+                target_modules=_LINEARS,
+                task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
             )
-            tame(base)
-            name = files.name
-            if adapter is None:
-                chosen = lora or LoraSettings()
-                settings = LoraConfig(
-                    r=chosen.rank,
-                    lora_alpha=chosen.alpha,
-                    lora_dropout=chosen.dropout,
-                    target_modules=_LINEARS,
-                    task_type="SEQ_2_SEQ_LM" if config.is_encoder_decoder else "CAUSAL_LM",
-                )
+            with quiet_transformers():
                 model: Any = get_peft_model(base, settings, adapter_name=_POLICY)
-            else:
-                _require_adapter(adapter)
-                name += f"+{version_of(adapter)}"
+        else:
+            _require_adapter(adapter)
+            name += f"+{version_of(adapter)}"
+            with sound(adapter, "adapter"):
                 model = PeftModel.from_pretrained(
                     base, str(adapter), adapter_name=_POLICY, is_trainable=True
                 )

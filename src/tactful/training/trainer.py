@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import pickle
 import shutil
 import signal
 import threading
@@ -28,7 +29,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from tactful.config import Config
-from tactful.errors import ConfigError, DataError, TactfulError
+from tactful.errors import ConfigError, CorruptFileError, DataError, TactfulError
 from tactful.prompts import trained
 from tactful.records import Prompt
 from tactful.training import objectives
@@ -231,7 +232,14 @@ class SROTrainer(transformers.Trainer):
                 self._buffer = read_units(folder / _BUFFER.format(rank=rank))
             for number, follower in enumerate(self._adaptive):
                 follower.load(folder / _ADAPTIVE.format(number=number, rank=rank))
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        try:
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        except pickle.UnpicklingError as error:
+            # Only tensors and plain numbers are read of a checkpoint; torch refuses all else.
+            raise CorruptFileError(
+                f"{resume_from_checkpoint} holds what no checkpoint of ours does, and is not read. "
+                "Begin anew, or from an older one."
+            ) from error
 
     # --- a step -----------------------------------------------------------------------------
 
