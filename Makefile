@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install format check test test-all bench bench-training bench-files reliability-files reliability-ray scale reliability-training bench-server reliability-server injection openapi docs notebook results compare build clean
+.PHONY: help demo install format check test test-all offline bench bench-training bench-files reliability-files reliability-ray scale reliability-training bench-server reliability-server injection openapi docs notebook results compare build clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ test: $(READY) ## the tests, offline
 
 test-all: $(READY) ## also the slow tests
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
+
+offline: $(READY) ## everything that users do, without a network: nothing may even try one (Linux, root)
+	$(BIN)/python .ci/offline.py
 
 bench: $(READY) ## measure speed; prints tables
 	$(BIN)/python benchmarks/screener_speed.py

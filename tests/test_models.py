@@ -502,3 +502,17 @@ def write_tiny_gguf(path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def test_a_killed_process_leaks_no_lock() -> None:
+    """tqdm's own lock is one that processes share; Python calls it leaked, on the user's terminal."""
+    code = (
+        "from tactful.models import quiet_transformers\n"
+        "import multiprocessing, os, tqdm\n"
+        "multiprocessing.set_start_method('spawn')\n"
+        "with quiet_transformers():\n"
+        "    list(tqdm.tqdm([1], disable=True))\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -186,10 +187,13 @@ def quiet_transformers() -> Iterator[None]:
     """Keep transformers' progress bars and remarks off the user's terminal, then restore them.
 
     Also what peft makes it say: that a name peft asks for is being retired, which no user can do
-    anything about.
+    anything about. And tqdm, which draws those bars even where they are disabled, gets a lock of this
+    process alone: one that processes share is called leaked when a process is killed.
     """
+    from tqdm import tqdm  # type: ignore[import-untyped]  # no stubs
     from transformers.utils import logging
 
+    tqdm.set_lock(threading.RLock())
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped upstream
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped upstream
