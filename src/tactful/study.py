@@ -42,8 +42,8 @@ from tactful.screeners.linear import LinearScreener
 Part = Literal["symmetric", "sided", "biased", "weak", "defences"]
 """`symmetric`: flips both ways at 0, 10 and 20 %, with all seeds. `sided`: false passes and false
 fails by themselves, at 5 and 30 %. `biased`: fails whatever names a topic. `weak`: a screener that
-saw a hundredth of the texts. `defences`: each by itself and all together, at 10 and 20 %; votes only
-help where flips are drawn anew, which is easier, so there is one with that and no defence."""
+saw a hundredth of the texts. `defences`: each by itself and all together, at 10 %, in full also at 20 %;
+votes only help where flips are drawn anew, which is easier, so there is one with that and no defence."""
 PARTS_OF_STUDY: tuple[Part, ...] = get_args(Part)
 
 TABLE, PAGE, FIGURE = "noise.json", "noise.md", "noise.svg"
@@ -102,7 +102,7 @@ class Arm:
         return f"{self.form} {self.noise} {self.level:g}".replace(",", "").replace(" ", "-")
 
 
-def arms(parts: Sequence[Part], weak: Path, seeds: int) -> Iterator[Arm]:
+def arms(parts: Sequence[Part], weak: Path, seeds: int, *, full: bool = False) -> Iterator[Arm]:
     """Every cell of these parts; those that are compared with nothing else have one seed."""
     forms: dict[str, tuple[str, ...]] = {"paper": (), "ours": OURS}
     for form, own in forms.items():
@@ -119,7 +119,7 @@ def arms(parts: Sequence[Part], weak: Path, seeds: int) -> Iterator[Arm]:
         if "weak" in parts:
             yield Arm(form, "weak", 0.0, (*own, f"followers.screener={weak}"), 1)
     if "defences" in parts:
-        for level in LEVELS[1:]:
+        for level in LEVELS[1 : 3 if full else 2]:
             for name, defence in DEFENCES.items():
                 yield Arm(name, "symmetric", level, (*_flips(level, level), *defence), 1)
 
@@ -167,7 +167,7 @@ def noise_study(
     weak = out / "weak-screener"
     if "weak" in parts:
         fit_weak(recipes / "screener.yaml", data, weak)
-    chosen = list(arms(parts, weak, seeds))
+    chosen = list(arms(parts, weak, seeds, full=full))
     entrants: list[Entrant] = []
     texts: list[str] = []
     judge = ""
