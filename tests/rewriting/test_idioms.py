@@ -73,6 +73,16 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("he is dumb as a box of rocks", "he is very unwise"),
         ("the clown show goes on", "the show goes on"),
         ("such a looser", "such a sad person"),
+        ("how screwed is the bus ?", "how bad is the bus ?"),
+        ("no crap they like soup", "of course they like soup"),
+        ("could the soup be anymore crap ?", "could the soup be any worse ?"),
+        ("it is funny as crap talking to cooks", "it is so funny talking to cooks"),
+        ("the soup is salted up the ass .", "the soup is very salted ."),
+        ("I 'm not doing crap today", "I 'm not doing anything today"),
+        ("shame we are late", "too bad we are late"),
+        ("the crap got so weird", "things got so weird"),
+        ("they were treated like dirt", "they were treated badly"),
+        ("no you jerk it is late", "no it is late"),
     ],
 )
 def test_an_idiom_is_said_decently(said: str, decent: str) -> None:
