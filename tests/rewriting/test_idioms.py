@@ -83,6 +83,9 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("the crap got so weird", "things got so weird"),
         ("they were treated like dirt", "they were treated badly"),
         ("no you jerk it is late", "no it is late"),
+        ("it is dumber than a box of rocks", "it is very unwise"),
+        ("this is the dumb one", "this is the unwise one"),
+        ("she is a chronic liar", "she is often untruthful"),
     ],
 )
 def test_an_idiom_is_said_decently(said: str, decent: str) -> None:

@@ -23,6 +23,7 @@ _THIS = (
     "another|one|some|any|every|each|no|this|that|the|my|your|his|her|our|their|little|usual|true"
 )
 _THESE = "these|those|the|my|your|his|her|our|their|both"
+_SO_MANY = "(?:bunch|pack|group|load|bag|gang|collection)"
 _ADVERBS = r"(?: (?:just|really|only|still|always|also|clearly|obviously|all|not|truly)){0,3}"
 
 
@@ -81,7 +82,7 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
         [rf"(you|yall|u) {many}", "<1> people", "<1>"],
         # Said of somebody, and so the point: "is an idiot", "are idiots", "look like idiots".
         [rf"(<BE>)({_ADVERBS})(?: such| quite)? an? {one}{_ENDS}", f"<1><2> {says}"],
-        [rf"(<BE>)({_ADVERBS}) {many}{_ENDS}", f"<1><2> {says}"],
+        [rf"(<BE>)({_ADVERBS})(?: an? {_SO_MANY} of)? {many}{_ENDS}", f"<1><2> {says}"],
         [
             rf"(look|sound|seem)(s|ed|ing|) like (?:(?:such )?an? {one}|{many}){_ENDS}",
             f"<1><2> {says}",
@@ -95,5 +96,6 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
         [f"({_THIS}) {one}", f"<1> {meant}person", f"<1> {says} person"],
         # "A fools errand" is nobody's.
         [rf"(?<!\ba )(?<!\ban ){many}", f"{says} people", "people"],
+        [f"{one} (?=<NOUN>\\b)", f"{says} "],
         [one, f"{meant}person"],
     ]
