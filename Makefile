@@ -90,9 +90,13 @@ results: $(READY) ## the README's results tables: DATA=folder [JUDGE=final] [SUP
 	$(BIN)/python benchmarks/tables.py --judge $(JUDGE) $(if $(SUPERVISED),--supervised "$(SUPERVISED)") \
 		--data "$(or $(DATA),$(error say where the test files are: make results DATA=path/to/data))"
 
+# What needs no training stands beside what does.
+UNTRAINED := model replace mask-and-refill prompt contrastive best-of-n refine
 compare: $(READY) ## methods side by side, hours: DATA=folder WARM=adapter [JOBS=2] [ARGS="--full"]
+	[ -d runs/surgery ] || $(BIN)/tactful surgery recipes/surgery.yaml -o runs/surgery \
+		--set data.dir="$(or $(DATA),$(error say where the corpus is: make compare DATA=path/to/data WARM=path/to/adapter))"
 	OMP_NUM_THREADS=1 $(BIN)/tactful compare recipes/compare/*.yaml --jobs $(or $(JOBS),1) -o runs/compare $(ARGS) \
-		--data "$(or $(DATA),$(error say where the corpus is: make compare DATA=path/to/data WARM=path/to/adapter))" \
+		--data "$(DATA)" $(UNTRAINED:%=--untrained %) --edited runs/surgery \
 		--warm "$(or $(WARM),$(error say what to start from: make compare DATA=path/to/data WARM=path/to/adapter))"
 	cp runs/compare/compare.json runs/compare/compare.md runs/compare/compare.html docs/results/
 
