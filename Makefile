@@ -93,7 +93,10 @@ results: $(READY) ## the README's results tables: DATA=folder [JUDGE=final] [SUP
 # What needs no training stands beside what does.
 UNTRAINED := model replace mask-and-refill prompt contrastive best-of-n refine
 compare: $(READY) ## methods side by side, hours: DATA=folder WARM=adapter [JOBS=2] [ARGS="--full"]
-	[ -d runs/surgery ] || $(BIN)/tactful surgery recipes/surgery.yaml -o runs/surgery \
+	mkdir -p runs/silver
+	grep '"source": "paradetox"' "$(or $(DATA),$(error say where the corpus is: make compare DATA=path/to/data WARM=path/to/adapter))/toxic.jsonl" > runs/silver/toxic.jsonl
+	$(BIN)/tactful prepare -o runs/silver --synthesize recipes/synthesize.yaml --set most=1000
+	[ -s runs/surgery/surgery.json ] || $(BIN)/tactful surgery recipes/surgery.yaml -o runs/surgery \
 		--set data.dir="$(or $(DATA),$(error say where the corpus is: make compare DATA=path/to/data WARM=path/to/adapter))"
 	OMP_NUM_THREADS=1 $(BIN)/tactful compare recipes/compare/*.yaml --jobs $(or $(JOBS),1) -o runs/compare $(ARGS) \
 		--data "$(DATA)" $(UNTRAINED:%=--untrained %) --edited runs/surgery \

@@ -2,9 +2,10 @@
 
     make offline        after `tactful fetch`; needs Linux, and the right to have a network of one's own
 
-All commands run in a network namespace in which there is only loopback, and every Python process
-in it reports where it wants to connect and whose name it looks up. What is not this machine is a
-failure.
+All commands run in a network namespace in which there is only loopback, so whatever works needs no
+network; and every Python process in it reports where it wants to connect and whose name it looks
+up. What is not this machine is a failure. Where there may be no such namespace, this is one too,
+unless TACTFUL_MAY_SKIP is set.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def _told(event, given):
         where = given[1]
     elif event == "socket.getaddrinfo":
         where = given[:2]
+    elif event == "socket.sendmsg":
+        where = given[1]
+    elif event in ("socket.gethostbyname", "socket.gethostbyaddr"):
+        where = given[0]
     else:
         return
     with open({log!r}, "a") as file:
@@ -42,18 +47,26 @@ sys.addaudithook(_told)
 with open({log!r}, "a") as file:
     file.write("watched\\n")
 """
-_HERE = ("127.0.0.1", "::1", "localhost", "0.0.0.0")
+# As `repr` writes them, so that no longer name has them in it; a path is a socket on this machine.
+_HERE = (
+    "'127.0.0.1'",
+    "'::1'",
+    "'localhost'",
+    "'0.0.0.0'",
+    "socket.connect '/",
+    "socket.connect None",
+)
+UNSHARE = (["unshare", "--net"], ["unshare", "--net", "--map-root-user"])
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
 def main() -> None:
     if not os.environ.get(INSIDE):
-        if subprocess.run(
-            ["unshare", "--net", "true"], capture_output=True, check=False
-        ).returncode:
-            print("not run: this machine's kernel gives us no network namespace (unshare --net)")
-            return
-        inside = ["unshare", "--net", sys.executable, __file__]
+        found = next((u for u in UNSHARE if shutil.which(u[0]) and works([*u, "true"])), None)
+        if found is None:
+            print("this machine gives us no network namespace (unshare --net)")
+            sys.exit(not os.environ.get("TACTFUL_MAY_SKIP"))
+        inside = [*found, sys.executable, __file__]
         sys.exit(subprocess.run(inside, env={**os.environ, INSIDE: "1"}, check=False).returncode)
     raise_loopback()
     require_no_network()
@@ -76,6 +89,10 @@ def main() -> None:
             sys.exit("\n".join(["not offline:", *sorted(set(away))]))
     finally:
         shutil.rmtree(work)
+
+
+def works(command: list[str]) -> bool:
+    return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
 def everything(work: Path) -> None:

@@ -91,7 +91,7 @@ def tiny(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     gates = [Gate("spread", spread, 0.3), Gate("similarity", alike, 0.0)]
     monkeypatch.setattr(pipeline, "gates_of", lambda followers: gates)
     for module in (pipeline, contest):
-        monkeypatch.setattr(module, "load_judge", lambda name: RuleJudge())
+        monkeypatch.setattr(module, "load_judge", lambda name, **more: RuleJudge())
     monkeypatch.chdir(ROOT)
     return [
         f"base={models['base']}",
@@ -229,6 +229,7 @@ class Halving:
 
     def __init__(self, model: str, method: str) -> None:
         self.model, self.method = Path(model).name, method
+        self.name = f"{self.model} {method}"
         self.asked = 0
 
     def rewrite_many(self, texts: Sequence[str], *, force: bool) -> list[Rewrite]:
@@ -249,9 +250,11 @@ def test_what_needs_no_training_stands_beside_it(
 ) -> None:
     """Whole rewriters of the base as it is, one of an edited model; asked once."""
     loaded: list[Halving] = []
+    version = ""
 
     def load(model: str, *, method: str) -> Halving:
         loaded.append(Halving(model, method))
+        loaded[-1].name += version
         return loaded[-1]
 
     monkeypatch.setattr(contest.Rewriter, "load", load)
@@ -271,7 +274,7 @@ def test_what_needs_no_training_stands_beside_it(
         )
 
     found = run()
-    asked = {(one.model, one.method): one.asked for one in loaded}
+    asked = {(one.model, one.method): one.asked for one in loaded if one.asked}
     assert asked == {("base", "prompt"): 4, ("base", "refine"): 4, ("edited", "prompt"): 4}
     assert [row["name"] for row in found["methods"]] == [WARM, "orpo"]
     assert {row["name"] for row in found["untrained"]} == {"prompt", "refine", "model-surgery"}
@@ -281,23 +284,38 @@ def test_what_needs_no_training_stands_beside_it(
         assert one["unresolved"] == 0.5
         assert f"| {row['name']} | {row['joint']:.3f} |" in page
     assert found["minutes"] == pytest.approx(found["methods"][1]["runs"][0]["minutes"], abs=0.06)
+    loaded.clear()
     assert run() == found
-    assert len(loaded) == 3
+    assert sum(one.asked for one in loaded) == 0
+
+    # Other lists, another adapter: what was written before is not taken for theirs.
+    version = " anew"
+    run()
+    assert sum(one.asked for one in loaded) == 12
+    loaded.clear()
 
     # Another judge: its figures are not those of the first.
     class Stricter(RuleJudge):
         signature = "another judge"
 
-    monkeypatch.setattr(contest, "load_judge", lambda name: Stricter())
+    monkeypatch.setattr(contest, "load_judge", lambda name, **more: Stricter())
     assert run()["judge"] == "another judge"
-    assert len(loaded) == 6
-    assert loaded[-1].asked == 0, "what was written is only judged again"
+    assert sum(one.asked for one in loaded) == 0, "what was written is only judged again"
 
 
-def test_a_method_that_is_not_there(models: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_told_first(
+    models: dict[str, Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipes = [ROOT / "recipes" / "compare" / "orpo.yaml"]
     with pytest.raises(ConfigError, match=r"no method 'refined'; there are model, replace"):
         compare(recipes, corpus, models["warm"], tmp_path / "out", untrained=["refined"])
+    with pytest.raises(ConfigError, match="prompt would stand in the table twice"):
+        compare(recipes, corpus, models["warm"], tmp_path / "out", untrained=["prompt"] * 2)
+    recipes = [ROOT / "recipes" / "compare" / "silver.yaml"]
+    (corpus / "runs" / "silver" / "silver" / "demonstrations.jsonl").unlink()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="silver learns from runs/silver"):
+        compare(recipes, corpus, models["warm"], tmp_path / "out")
 
 
 def test_a_result_of_something_else_is_not_taken(

@@ -310,8 +310,8 @@ def test_the_command(
     )
     recipe = Path(__file__).parent.parent / "recipes" / "synthesize.yaml"
 
-    def run(*more: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["tactful", "prepare", str(table), *more])
+    def run(*more: str, given: tuple[str, ...] = (str(table),)) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["tactful", "prepare", *given, *more])
         with pytest.raises(SystemExit) as exit_:
             main()
         out, err = capsysbinary.readouterr()
@@ -327,6 +327,13 @@ def test_the_command(
     assert "writing silver pairs: 1 of 1" in said
     [shown] = read_demonstrations(out / "silver" / "demonstrations.jsonl")
     assert shown.completion == "the man at the desk was no help at all"
+    # What is prepared already needs no input, and nothing is asked twice.
+    code, said = run(*options, "--set", "served=big", given=())
+    assert (code, len(asked)) == (0, 2), said
+    assert "silver, shown: 1" in said
+    code, said = run("-o", str(tmp_path / "empty"), "--synthesize", str(recipe), given=())
+    assert code == 2
+    assert "needs a corpus" in " ".join(said.replace("│", " ").split())
     assert run("--check", "--synthesize", str(recipe))[0] == 2
     assert run("-o", str(out), "--set", "samples=2")[0] == 2
     code, said = run("-o", str(out), "--synthesize", str(recipe), "--set", "sample=2")

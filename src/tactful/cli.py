@@ -270,33 +270,42 @@ def prepare(
     """Turn your data into the two piles that training reads; find bad rows and leaks."""
     from tactful.corpora.prepare import prepare as run
 
-    if not (inputs or toxic or neutral):
-        raise typer.BadParameter("give a labelled file, or --toxic and --neutral files")
+    given = bool(inputs or toxic or neutral)
+    there = output is not None and (output / "toxic.jsonl").is_file()
+    if not given and not (synthesize is not None and there):
+        raise typer.BadParameter(
+            "give a labelled file, or --toxic and --neutral files; --synthesize alone needs a corpus "
+            "that is prepared already as --output"
+        )
     if output is None and not check:
         raise typer.BadParameter("give --output FOLDER, or --check to only look")
     if synthesize is not None and (check or output is None):
         raise typer.BadParameter("--synthesize writes, so it does not go with --check")
     if overrides and synthesize is None:
         raise typer.BadParameter("--set overrides the recipe of --synthesize; give both")
-    report = run(
-        inputs or [],
-        output,
-        column=column,
-        label=label,
-        toxic=toxic or [],
-        neutral=neutral or [],
-        check=check,
-    )
+    report = None
+    if given:
+        report = run(
+            inputs or [],
+            output,
+            column=column,
+            label=label,
+            toxic=toxic or [],
+            neutral=neutral or [],
+            check=check,
+        )
     found = None
     if synthesize is not None and output is not None:
         found = _synthesize(synthesize, overrides or [], output)
     if as_json:
-        _print_json(report.to_dict() | ({} if found is None else {"silver": found}))
+        prepared = {} if report is None else report.to_dict()
+        _print_json(prepared | ({} if found is None else {"silver": found}))
     else:
-        _print(report.render())
+        if report is not None:
+            _print(report.render())
         for name, count in (found or {}).items():
             _print(f"silver, {name}: {count:,}")
-    if check and report.bad_rows:
+    if check and report is not None and report.bad_rows:
         raise typer.Exit(1)
 
 

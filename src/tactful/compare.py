@@ -91,6 +91,16 @@ def compare(
     }
     if len(loaded) < len(recipes):
         raise ConfigError("two recipes have the same name; it is what stands in the table")
+    if twice := sorted({m for m in untrained if untrained.count(m) > 1 or m in loaded}):
+        raise ConfigError(f"{twice[0]} would stand in the table twice; name it once")
+    for name, recipe in loaded.items():
+        # Else it would be told when its turn comes, after hours.
+        shown = recipe.demonstrations
+        if shown is not None and not any((d / shown.file).is_file() for d in (data, Path())):
+            raise ConfigError(
+                f"{name} learns from {shown.file}, which is neither in {data} nor here; "
+                "its recipe says how it is made"
+            )
     _require_level(loaded)
     first = next(iter(loaded.values()))
     texts = dev_texts(first, None if full else rows)
@@ -333,11 +343,12 @@ def render_markdown(found: Mapping[str, Any]) -> str:
     if found["untrained"]:
         rows = found["texts"]["rows"]
         lines += [
-            "## Without training",
+            "## Whole rewriters",
             "",
             "The same texts through a whole rewriter, as `tactful rewrite --all --method` prints them: with its "
             "gates and its ranking, which the greedy rewrites above go without, and masked where nothing "
-            "passes (unresolved). `model` is the rewriter that ships; the others ask the bare base, or no model.",
+            "passes (unresolved). `model` is the rewriter that ships; the others need no training: they ask the bare "
+            "base, or no model.",
             "",
             *_markdown_table(
                 UNTRAINED_COLUMNS, [untrained_cells(row, rows) for row in found["untrained"]]

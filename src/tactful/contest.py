@@ -130,7 +130,7 @@ def compete(
 ) -> list[Outcome]:
     """Run what has not been run, `jobs` at a time; the outcomes come in the order of the entrants."""
     keys = [_key(entrant, texts, judge) for entrant in entrants]
-    signature = load_judge(judge).signature
+    signature = load_judge(judge, purpose="which judge it is").signature
     found = {
         i: kept
         for i, entrant in enumerate(entrants)
@@ -367,7 +367,8 @@ def _key(entrant: Entrant, texts: Sequence[str], judge: str) -> str:
     recipe: Mapping[str, Any] = entrant.recipe.model_dump(mode="json") if entrant.recipe else {}
     told = [recipe, entrant.base, _digest(entrant.adapter), list(texts), judge]
     if entrant.method is not None:
-        told.append(entrant.method)
+        # Its name has the versions of lists, models and screener in it.
+        told += [entrant.method, Rewriter.load(entrant.base, method=entrant.method).name]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -39,6 +39,8 @@ ADAPTER_FILE = "adapter_model.safetensors"
 """The weights of a LoRA adapter, as peft names them."""
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
+_LONGEST_REASON = 400
+"""Characters of what another library says."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What a model needs and nothing that can run: no pickles, no Python files.
@@ -193,7 +195,8 @@ def quiet_transformers() -> Iterator[None]:
     from tqdm import tqdm  # type: ignore[import-untyped]  # no stubs
     from transformers.utils import logging
 
-    tqdm.set_lock(threading.RLock())
+    if not hasattr(tqdm, "_lock"):
+        tqdm.set_lock(threading.RLock())
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped upstream
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped upstream
@@ -209,17 +212,22 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sound(folder: Path, what: str) -> Iterator[None]:
-    """Say of a folder that it does not hold what it should, whatever its readers call that."""
+    """Say of a folder that it does not hold what it should, whatever its readers call that.
+
+    That there is no memory, or that a library is missing, is not its fault.
+    """
     try:
         with quiet_transformers(), warnings.catch_warnings():
             # What an adapter lacks would be made up.
             warnings.filterwarnings("error", "Found missing adapter keys")
             yield
-    except TactfulError:
+    except (TactfulError, MemoryError, ImportError):
         raise
     except Exception as error:
+        if "memory" in str(error).lower():
+            raise
         # Half a dozen libraries read these files, each with its own exceptions.
-        why = (str(error).splitlines() or ["nothing more is known"])[0]
+        why = " ".join(str(error).split())[:_LONGEST_REASON]
         raise CorruptFileError(
             f"{folder} does not hold a sound {what}: {type(error).__name__}: {why}"
         ) from error

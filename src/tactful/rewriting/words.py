@@ -96,6 +96,6 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
         [f"({_THIS}) {one}", f"<1> {meant}person", f"<1> {says} person"],
         # "A fools errand" is nobody's.
         [rf"(?<!\ba )(?<!\ban ){many}", f"{says} people", "people"],
-        [f"{one} (?=<NOUN>\\b)", f"{says} "],
+        [f"(?<!to )(?<!they )(?<!not )(?<!you )(?<!kids ){one} (?=<NOUN>\\b)", f"{says} "],
         [one, f"{meant}person"],
     ]

@@ -316,6 +316,6 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         raise ConfigError(
             f"{adapter} holds no {ADAPTER_FILE}, so it is not an adapter we can load."
         )
-    with sound(adapter, "adapter"):
+    with sound(adapter, "adapter of this base"):
         # In the base's own precision: in float32, every layer would turn its input over and back.
         return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)

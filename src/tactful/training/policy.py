@@ -103,7 +103,7 @@ class Policy(torch.nn.Module):
         else:
             _require_adapter(adapter)
             name += f"+{version_of(adapter)}"
-            with sound(adapter, "adapter"):
+            with sound(adapter, "adapter of this base"):
                 model = PeftModel.from_pretrained(
                     base, str(adapter), adapter_name=_POLICY, is_trainable=True
                 )

@@ -235,6 +235,8 @@ class SROTrainer(transformers.Trainer):
         try:
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
         except pickle.UnpicklingError as error:
+            if not resume_from_checkpoint:
+                raise
             # Only tensors and plain numbers are read of a checkpoint; torch refuses all else.
             raise CorruptFileError(
                 f"{resume_from_checkpoint} holds what no checkpoint of ours does, and is not read. "
