@@ -357,7 +357,7 @@ def render(examined: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# The follower: evasion, false alarms, fairness",
         "",
-        "Made by `tactful screener suite -o docs/results`. Our own sentences, a few hundred; verdicts",
+        "Made by `tactful screener suite [--screener FOLDER] -o docs/results`. Our own sentences, a few hundred; verdicts",
         "at the threshold `act`. A cell with **no** misses what is asked of a screener.",
         "",
         "## Evasion",
