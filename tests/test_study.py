@@ -95,8 +95,8 @@ def small_table() -> tuple[list[Arm], dict]:
 
 
 def test_gains_and_what_is_kept_by_hand() -> None:
-    """Ours gains .2 on average over its seeds and .1 under noise: half is kept. The paper's form
-    gains nothing for certain, so there is nothing to keep. A defence is held against ours.
+    """Ours gains .15 with the seed that runs under noise, and .1 there: two thirds are kept. The paper's
+    form gains nothing for certain, so there is nothing to keep. A defence is held against ours.
     """
     _, found = small_table()
     paper, noisy_paper, ours, noisy, votes = found["arms"]
@@ -107,10 +107,10 @@ def test_gains_and_what_is_kept_by_hand() -> None:
     assert noisy_paper["gain"]["joint"]["mean"] == pytest.approx(-0.1)
     assert noisy_paper["kept"] is None
     assert noisy_paper["cost"]["mean"] == pytest.approx(-0.1)
-    assert noisy["cost"]["mean"] == pytest.approx(-0.1)
+    assert noisy["cost"]["mean"] == pytest.approx(-0.05)
     assert paper["cost"] is ours["cost"] is None
-    assert noisy["kept"]["value"] == pytest.approx(0.5)
-    assert votes["kept"]["value"] == pytest.approx(1.0)
+    assert noisy["kept"]["value"] == pytest.approx(2 / 3)
+    assert votes["kept"]["value"] == pytest.approx(4 / 3)
 
 
 def test_ratio_has_an_interval_around_it() -> None:

@@ -31,6 +31,7 @@ from tactful.contest import (
     gains,
     kept,
     lost,
+    of_seeds,
     share,
     signed,
 )
@@ -159,7 +160,7 @@ def table(
         }
         for row in methods
         if (noisy := by_name.get(row["name"] + _FLIPPED))
-        and (clean := _of_seeds(by_name[row["name"]], noisy))
+        and (clean := of_seeds(by_name[row["name"]], noisy))
     ]
     budgets = {recipe.train.tokens for recipe in recipes.values()}
     return {
@@ -174,11 +175,6 @@ def table(
         "flipped": flipped,
         "untrained": without,
     }
-
-
-def _of_seeds(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> list[Outcome]:
-    seeds = {other.seed for other in others}
-    return [outcome for outcome in outcomes if outcome.seed in seeds]
 
 
 def _seeded(recipe: TrainRecipe, seed: int, *, flips: float = 0.0) -> TrainRecipe:

@@ -300,6 +300,12 @@ def by_sentence(outcomes: Sequence[Outcome], part: str) -> NDArray[np.float64]:
     return np.asarray(stacked.mean(axis=0), dtype=np.float64)
 
 
+def of_seeds(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> list[Outcome]:
+    """Those with a seed that others have, too: seeds differ more than most things do."""
+    seeds = {other.seed for other in others}
+    return [outcome for outcome in outcomes if outcome.seed in seeds]
+
+
 def gains(outcomes: Sequence[Outcome], warm: Outcome) -> dict[str, Difference]:
     """What seeds gained on average over their warm start, paired by sentence."""
     return {

@@ -30,6 +30,7 @@ from tactful.contest import (
     gains,
     kept,
     lost,
+    of_seeds,
     share,
     signed,
 )
@@ -233,7 +234,7 @@ def table(chosen: Sequence[Arm], outcomes: Sequence[Outcome], *, full: bool) -> 
     for arm in chosen:
         those = by_name[arm.name]
         # Our defences are held against our form without noise.
-        base = clean.get(arm.form) or clean.get("ours")
+        base = of_seeds(clean.get(arm.form) or clean.get("ours") or [], those)
         rows.append(
             {
                 "form": arm.form,
@@ -298,9 +299,9 @@ def render(found: Mapping[str, Any]) -> str:
         f"Judge `{found['judge']}`, warm start `{found['warm_start']}` (J {found['warm']['joint']:.3f}), "
         f"{found['rows']} texts, {size}. A gain is over the warm start, paired by sentence and "
         "averaged over seeds, whose own gains stand beside it; brackets are 95 % of resamples of the "
-        "sentences. *By the noise* is the difference from the same form without noise (from ours, for a "
-        "defence), `kept` the gain by the gain of that; it is empty where that one is not clearly "
-        "above nothing.",
+        "sentences. *By the noise* is the difference from the same form without noise and with the same "
+        "seeds (from ours, for a defence), `kept` the gain by the gain of that; it is empty where that one is "
+        "not clearly above nothing.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'|'.join('---' for _ in COLUMNS)}|",
