@@ -41,7 +41,7 @@ from tactful.evaluation.report import write_whole
 from tactful.pipeline import TrainRecipe, fingerprint
 from tactful.rewriting.methods import METHODS, Method
 
-LEADERS = ("sro", "sro-paper", "dpo", "kto", "grpo")
+LEADERS = ("sro", "sro-graded", "sro-paper", "dpo", "kto", "grpo")
 """Recipes, by name, that run with all seeds, and once again under FLIPS; the others run once."""
 FLIPS = 0.1
 """The share of verdicts that is turned around when it is asked how much noise the leaders bear."""
