@@ -233,9 +233,9 @@ def sound(folder: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def load_whole(kind: Any, folder: Path, **options: Any) -> Any:
+def load_whole(kind: Any, folder: Path, *, unused: str | None = None, **options: Any) -> Any:
     """A model as transformers reads it: no code of the folder is run, no pickle is read, and weights
-    that are missing are not made up.
+    that are missing are not made up, but for those with `unused` in their names.
     """
     model, told = kind.from_pretrained(
         folder,
@@ -245,8 +245,12 @@ def load_whole(kind: Any, folder: Path, **options: Any) -> Any:
         output_loading_info=True,
         **options,
     )
-    if missing := sorted(told["missing_keys"]):
-        raise CorruptFileError(f"{folder} lacks the weights {', '.join(missing[:4])}")
+    missing = sorted(k for k in told["missing_keys"] if unused is None or unused not in k)
+    if missing:
+        raise CorruptFileError(
+            f"{folder} lacks the weights {', '.join(missing[:4])}: it is another kind of model than is "
+            "needed here, or not all of it."
+        )
     return model
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from tactful.errors import ConfigError, CorruptFileError, DataError, ModelsMissingError
 from tactful.evaluation.base import FloatArray, Judge, Scores
-from tactful.models import ModelFiles, file_sha256, quiet_transformers, resolve
+from tactful.models import ModelFiles, file_sha256, load_whole, quiet_transformers, resolve
 
 _MAX_TOKENS = 512
 
@@ -684,21 +684,12 @@ def _load_model(files: ModelFiles, kind: str, device: str | None) -> tuple[Any, 
     import transformers
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    safe = {"trust_remote_code": False, "local_files_only": True}
     with quiet_transformers():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(files.folder, **safe)
-        model, report = getattr(transformers, kind).from_pretrained(
-            files.folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            **safe,
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False
         )
-    # transformers would fill what a file lacks with random numbers; a pooler is not used here.
-    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
-        raise CorruptFileError(
-            f"{files.folder} lacks the weights {', '.join(missing[:4])}: it is another kind of "
-            "model than the stack needs."
+        model = load_whole(
+            getattr(transformers, kind), files.folder, unused="pooler", dtype=torch.float32
         )
     return model.to(device), tokenizer
 
