@@ -30,6 +30,7 @@ from rich.table import Table
 
 from tactful.config import load_recipe
 from tactful.corpora.piles import own_corpus, read_piles
+from tactful.engines import load_engine
 from tactful.evaluation.judges import load_judge
 from tactful.models import resolve, shipped
 from tactful.parity import TorchEngine, questions
@@ -83,8 +84,9 @@ ENGINES: dict[str, Callable[[], Backend]] = {
     HF: lambda: HFGenerate(merge=True),
     "HF generate, adapter beside": lambda: HFGenerate(merge=False),
     REFERENCE: lambda: LocalBackend.load("base", adapter=ADAPTER, device="cpu"),
-    "torch, fused": lambda: LocalBackend.load("base", adapter=ADAPTER, device="cpu", fuse=True),
-    "gguf Q4_1": lambda: GGUFBackend.load("base", adapter=ADAPTER),
+    # As `load_engine` makes it, with its rows at a time.
+    "torch, fused": lambda: load_engine("torch", adapter=ADAPTER),
+    "gguf Q4_1": lambda: GGUFBackend.load("base", adapter=ADAPTER, precision="as it is"),
     "gguf Q8_0": lambda: GGUFBackend.load("base", adapter=ADAPTER, precision="q8_0"),
     "gguf F16": lambda: GGUFBackend.load("base", adapter=ADAPTER, precision="f16"),
     "ct2 int8": lambda: CT2Backend.load("base", adapter=ADAPTER),

@@ -30,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def backend(folder: Path) -> GGUFBackend:
-    return GGUFBackend.load(folder, slots=4, context=512)
+    # A random model's preferences do not survive eight bits.
+    return GGUFBackend.load(folder, slots=4, context=512, precision="f16")
 
 
 def test_greedy_is_what_torch_writes(folder: Path, backend: GGUFBackend) -> None:
@@ -58,10 +59,10 @@ def test_the_cache_is_used_again(
     first = tiny_adapter(folder, tmp_path / "one" / "polite", seed=1)
     GGUFBackend.load(folder, adapter=first)
     with monkeypatch.context() as broken:
-        broken.setattr("tactful.rollouts.conversion.write_gguf_adapter", None)
+        broken.setattr("tactful.rollouts.conversion.write_gguf_merged", None)
         GGUFBackend.load(folder, adapter=first)
     GGUFBackend.load(folder, adapter=tiny_adapter(folder, tmp_path / "two" / "polite", seed=2))
-    assert len(list((home() / "engines").glob("gguf-adapter-*"))) == 2
+    assert len(list((home() / "engines").glob("gguf-q8_0-*"))) == 2
 
 
 def test_more_samples_than_slots(folder: Path) -> None:
