@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument(
         "--ours", type=Path, default=shipped("rewriter"), help="our game from there"
     )
+    parser.add_argument("--supervised", type=Path, help="an adapter taught by pairs, to compare")
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("-o", "--output", type=Path)
@@ -95,6 +96,12 @@ def main() -> None:
         Row("the same, best of 2", _product(ours, samples=2), ships, ours),
         Row("the same, best of 24", _product(ours, samples=24), ships, ours),
     ]
+    if given.supervised:
+        pairs = given.supervised
+        rows += [
+            Row("taught by pairs, greedy", _greedy(pairs), "+ our game, greedy", pairs),
+            Row("taught by pairs, as it ships", _product(pairs), ships, pairs),
+        ]
     pile = Pile(file="toxic.jsonl", toxic=True)
     piles = Piles(dir=given.data, toxic=(pile,), folds=(0,), dev_folds=(9,))
     texts = texts_of(read_piles(given.data, piles.toxic), piles, (9,), ("paradetox",))

@@ -51,9 +51,7 @@ def made(
 
         write_gguf_base(folder)
         slots = 1 if "one" in kind else 8
-        yield kind, GGUFBackend.load(
-            folder, slots=slots, context=1024, precision="as it is"
-        )
+        yield kind, GGUFBackend.load(folder, slots=slots, context=1024, precision="as it is")
     elif kind == "ct2":
         from tactful.rollouts.ct2 import CT2Backend
 

@@ -41,7 +41,7 @@ _NEEDS_NOUN = re.compile(
 _END = re.compile(r"\s*(?:$|[.,!?;:]|(?:and|but|or|so|because|who|that|if|when)\b)")
 # "to hate them", "stab you": something is done to somebody.
 _DOING = re.compile(
-    r"\b(?:to|will|would|can|could|should|must|gonna|and|i|you|we|they|who|not|n['’]t)\s+$",
+    r"\b(?:to|will|would|can|could|should|must|gonna|and|i|you|we|they|who|not|cannot|n['’]t)\s+$",
     re.IGNORECASE,
 )
 _DONE_TO = re.compile(

@@ -18,6 +18,9 @@ _FIELDS = (
 ).split()
 
 
+_OURS = ("tactful", "uvicorn")
+
+
 class JsonLines(logging.Formatter):
     """A record as one line of JSON."""
 
@@ -26,7 +29,8 @@ class JsonLines(logging.Formatter):
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            # What a library says may quote anything; that it said something is told all the same.
+            "event": record.getMessage() if record.name.startswith(_OURS) else record.name,
         }
         line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0]:
@@ -39,10 +43,11 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """Send our own lines, and the web server's errors, to stderr."""
+    """Send our own lines, and what the web server and asyncio complain of, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, least in (("tactful", level), ("uvicorn.error", logging.ERROR)):
+    least_of = {"tactful": level, "uvicorn.error": logging.ERROR, "asyncio": logging.WARNING}
+    for name, least in least_of.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(least)
