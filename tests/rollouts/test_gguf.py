@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tactful.errors import ConfigError, DataError, TactfulError
+from tactful.errors import ConfigError, CorruptFileError, DataError, TactfulError
 from tactful.models import home
 from tactful.rollouts.base import Request, Sampling
 from tactful.rollouts.gguf import GGUFBackend
@@ -102,8 +102,10 @@ def test_what_cannot_be_loaded_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no GGUF file"):
         GGUFBackend.load(bare)
     (bare / "base.gguf").write_bytes((folder / "base.gguf").read_bytes()[:2000])
-    with pytest.raises(TactfulError, match=r"llama\.cpp cannot load"):
+    with pytest.raises(CorruptFileError, match="no whole GGUF file"):
         GGUFBackend.load(bare)
+    with pytest.raises(TactfulError, match=r"llama\.cpp cannot load"):
+        GGUFBackend.load(bare, precision="as it is")
 
 
 def test_an_engine_that_answers_nonsense_is_an_error(

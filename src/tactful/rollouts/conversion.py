@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from tactful.errors import ConfigError, MissingExtraError, TactfulError
+from tactful.errors import ConfigError, CorruptFileError, MissingExtraError, TactfulError
 from tactful.models import ADAPTER_FILE, ModelFiles, file_sha256, home, quiet_transformers
 
 Precision = Literal["as it is", "q8_0", "f16"]
@@ -121,7 +121,13 @@ def write_gguf_merged(files: ModelFiles, adapter: Path | None, kind: str, out: P
 
     assert files.gguf is not None, "checked by who asks"
     tensors, alpha, rank = _lora(adapter, files) if adapter else ({}, 0.0, 1)
-    reader = gguf.GGUFReader(files.gguf)
+    try:
+        reader = gguf.GGUFReader(files.gguf)
+    except Exception as error:
+        # Of a file that is cut off, it reads wherever that leads.
+        raise CorruptFileError(
+            f"{files.gguf} is no whole GGUF file: {error}. `tactful doctor` looks at the files."
+        ) from error
     writer = gguf.GGUFWriter(out, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
     for field in reader.fields.values():
         if field.name.startswith("GGUF.") or field.name in _SAID_ANEW:
