@@ -78,7 +78,9 @@ def main() -> None:
     given = parser.parse_args()
     ours = given.ours
     base, first, second = "base model, few-shot", "first warm start, greedy", "second, greedy"
-    chosen, ships = "+ our game, best of 8", "+ lists first (ships)"
+    # What ships has played from the second warm start, so that without it two steps are one.
+    game = "+ our game" if given.second else "+ second warm start and our game"
+    greedy, chosen, ships = f"{game}, greedy", "the same, best of 8", "+ lists first (ships)"
     before = second if given.second else first
     rows = [
         Row(base, _prompted),
@@ -90,16 +92,16 @@ def main() -> None:
     if given.paper:
         rows.append(Row("+ the paper's game, greedy", _greedy(given.paper), before, given.paper))
     rows += [
-        Row("+ our game, greedy", _greedy(ours), before, ours),
-        Row(chosen, _product(ours, lists=False), "+ our game, greedy", ours),
+        Row(greedy, _greedy(ours), before, ours),
+        Row(chosen, _product(ours, lists=False), greedy, ours),
         Row(ships, _product(ours), chosen, ours),
-        Row("the same, best of 2", _product(ours, samples=2), ships, ours),
-        Row("the same, best of 24", _product(ours, samples=24), ships, ours),
+        Row("+ lists first, best of 2", _product(ours, samples=2), ships, ours),
+        Row("+ lists first, best of 24", _product(ours, samples=24), ships, ours),
     ]
     if given.supervised:
         pairs = given.supervised
         rows += [
-            Row("taught by pairs, greedy", _greedy(pairs), "+ our game, greedy", pairs),
+            Row("taught by pairs, greedy", _greedy(pairs), greedy, pairs),
             Row("taught by pairs, as it ships", _product(pairs), ships, pairs),
         ]
     pile = Pile(file="toxic.jsonl", toxic=True)
