@@ -1,7 +1,8 @@
 """What each part of the rewriter buys: base, warm starts, the games, and the choice among samples.
 
-    python benchmarks/ablation.py --data CORPUS --warm runs/warm/adapter --second runs/second/adapter \\
-        --paper runs/game/sro-paper-0/adapter -o docs/results/ablation.json
+    python benchmarks/ablation.py --data CORPUS --warm weights/warm --rows 120 \\
+        --supervised runs/supervised/adapter -o docs/results/ablation.json
+    ... --second runs/second/adapter --paper runs/game/sro-paper-0/adapter    two steps apart
 
 The same texts of fold 9 (ParaDetox, act gate off) to every part, the dev judge, intervals by
 bootstrap over sentences; the differences are to the part named beside them, paired. What is sampled

@@ -30,7 +30,6 @@ from rich.table import Table
 
 from tactful.config import load_recipe
 from tactful.corpora.piles import own_corpus, read_piles
-from tactful.engines import load_engine
 from tactful.evaluation.judges import load_judge
 from tactful.models import resolve, shipped
 from tactful.parity import TorchEngine, questions
@@ -84,8 +83,12 @@ ENGINES: dict[str, Callable[[], Backend]] = {
     HF: lambda: HFGenerate(merge=True),
     "HF generate, adapter beside": lambda: HFGenerate(merge=False),
     REFERENCE: lambda: LocalBackend.load("base", adapter=ADAPTER, device="cpu"),
-    # As `load_engine` makes it, with its rows at a time.
-    "torch, fused": lambda: load_engine("torch", adapter=ADAPTER),
+    "torch, fused, 32 rows": lambda: LocalBackend.load(
+        "base", adapter=ADAPTER, device="cpu", fuse=True
+    ),
+    "torch, fused, 64 rows": lambda: LocalBackend.load(
+        "base", adapter=ADAPTER, device="cpu", fuse=True, batch_size=64
+    ),
     "gguf Q4_1": lambda: GGUFBackend.load("base", adapter=ADAPTER, precision="as it is"),
     "gguf Q8_0": lambda: GGUFBackend.load("base", adapter=ADAPTER, precision="q8_0"),
     "gguf F16": lambda: GGUFBackend.load("base", adapter=ADAPTER, precision="f16"),

@@ -227,11 +227,15 @@ def _able(files: ModelFiles) -> list[str]:
     ]
 
 
+# Goes up when an engine is made otherwise than before, so that all are measured again.
+_HOW = 2
+
+
 def _key(files: ModelFiles, adapter: Path | None, purpose: Purpose, able: Sequence[str]) -> str:
     """Everything that a measurement depends on."""
     beside = file_sha256(adapter / ADAPTER_FILE) if adapter else ""
     versions = [f"{name} {installed(name)}" for name in able]
-    told = json.dumps([_machine(), versions, files.name, beside, purpose])
+    told = json.dumps([_HOW, _machine(), versions, files.name, beside, purpose])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

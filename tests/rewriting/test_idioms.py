@@ -15,7 +15,7 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
 @pytest.mark.parametrize(
     ("said", "decent"),
     [
-        ("the crowd was squealing like stuck pigs", "the crowd was complaining loudly"),
+        ("the crowd was squealing like stuck pigs", "the crowd was squealing loudly"),
         ("stop pestering the shit out me for a lift", "stop pestering me so much for a lift"),
         (
             "that is the kind of shit that makes the news",
@@ -34,7 +34,7 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("stop calling the baker names like moron .", "stop calling the baker names ."),
         ("all that trash talk before the match", "all that harsh talk before the match"),
         ("and then the shit finally hit the fan", "and then things finally go wrong"),
-        ("the new head is so far up his own arse", "the new head is so full of himself"),
+        ("the new boss is so far up his own arse", "the new boss is so full of himself"),
         ("voters are being played for fools", "voters are being misled"),
         ("the printer could just be fucked .", "the printer could just be broken ."),
         ("tell me who the real idiot is", "tell me who is really in the wrong"),
@@ -89,6 +89,9 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("fuck you both for eating my lunch", "i am disappointed in you both for eating my lunch"),
         ("she beat me to the punch", "she beat me to it"),
         ("meh fuck it you can stay", "meh never mind , you can stay"),
+        ("they are full of shit you know", "they are wrong you know"),
+        ("i disagree with your stupid ass .", "i disagree with you ."),
+        ("she trash talks me all day", "she insults me all day"),
         ("like anyone gave a damn .", "like anyone cared ."),
         ("she does not give a rat 's ass about it", "she does not care about it"),
         ("who the hell is this for ?", "who is this for ?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,9 @@ def test_an_adapter_is_on_it_beside_and_merged(folder: Path, tmp_path: Path) -> 
 def test_the_cache_is_used_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same adapter is written once; another one, under the same name, is another file."""
+    """The same adapter is written once; another one, under the same name, is another file, and so
+    is the same one of another base, whose folder's name tells nothing of its GGUF file.
+    """
     first = tiny_adapter(folder, tmp_path / "one" / "polite", seed=1)
     GGUFBackend.load(folder, adapter=first)
     with monkeypatch.context() as broken:
@@ -63,6 +66,13 @@ def test_the_cache_is_used_again(
         GGUFBackend.load(folder, adapter=first)
     GGUFBackend.load(folder, adapter=tiny_adapter(folder, tmp_path / "two" / "polite", seed=2))
     assert len(list((home() / "engines").glob("gguf-q8_0-*"))) == 2
+    other = tiny_causal_lm(tmp_path / "elsewhere" / folder.name)
+    shutil.copy(folder / "model.safetensors", other)
+    write_gguf_base(other)
+    with (other / "base.gguf").open("ab") as file:
+        file.write(bytes(32))
+    GGUFBackend.load(other, adapter=first)
+    assert len(list((home() / "engines").glob("gguf-q8_0-*"))) == 3
 
 
 def test_more_samples_than_slots(folder: Path) -> None:
@@ -103,9 +113,9 @@ def test_what_cannot_be_loaded_is_said(folder: Path, tmp_path: Path) -> None:
         GGUFBackend.load(bare)
     (bare / "base.gguf").write_bytes((folder / "base.gguf").read_bytes()[:2000])
     with pytest.raises(CorruptFileError, match="no whole GGUF file"):
-        GGUFBackend.load(bare)
+        GGUFBackend.load(bare, precision="q8_0")
     with pytest.raises(TactfulError, match=r"llama\.cpp cannot load"):
-        GGUFBackend.load(bare, precision="as it is")
+        GGUFBackend.load(bare)
 
 
 def test_an_engine_that_answers_nonsense_is_an_error(

@@ -127,7 +127,7 @@ def test_nothing_that_is_sent_is_kept(locked: Running) -> None:
         if answer.status_code >= 400:
             errors += answer.text + str(answer.headers)
     # What is written last is not read at once.
-    until(lambda: len(locked.events("request")) - before == len(canaries) - unread)
+    until(lambda: len(locked.events("request")) - before >= len(canaries) - unread)
     kept = locked.raw.decode() + locked.client.get("/metrics", headers=bearer()).text + errors
     assert [canary for canary in canaries if canary.lower() in kept.lower()] == []
     assert KEY not in kept

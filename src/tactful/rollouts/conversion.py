@@ -234,7 +234,10 @@ def gguf_merged(base: ModelFiles, adapter: Path | None, kind: str) -> Path:
     def build(folder: Path) -> None:
         write_gguf_merged(base, adapter, kind, folder / f"{kind}.gguf")
 
-    return _cached(f"gguf-{kind}", base, adapter, build) / f"{kind}.gguf"
+    assert base.gguf is not None, "checked by who asks"
+    # The name of a local folder is made from its safetensors; this is made from the other file.
+    made_from = file_sha256(base.gguf)
+    return _cached(f"gguf-{kind}", base, adapter, build, made_from) / f"{kind}.gguf"
 
 
 def ct2_folder(base: ModelFiles, adapter: Path | None, kind: str) -> Path:
@@ -252,9 +255,13 @@ def ct2_folder(base: ModelFiles, adapter: Path | None, kind: str) -> Path:
 
 
 def _cached(
-    what: str, base: ModelFiles, adapter: Path | None, build: Callable[[Path], None]
+    what: str,
+    base: ModelFiles,
+    adapter: Path | None,
+    build: Callable[[Path], None],
+    made_from: str = "",
 ) -> Path:
-    told = hashlib.sha256(f"{_VERSION} {base.name}".encode())
+    told = hashlib.sha256(f"{_VERSION} {base.name}{made_from}".encode())
     for name in (ADAPTER_FILE, _SETTINGS) if adapter else ():
         assert adapter is not None
         if not (adapter / name).is_file():

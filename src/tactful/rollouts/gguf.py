@@ -1,7 +1,7 @@
 """Rollouts through llama.cpp, in this process: the fastest for one text at a time on a CPU.
 
-The base's GGUF file and the adapter become one file of eight bits a weight, made once
-(`conversion.py`). llama.cpp's server does the work without its HTTP: it lets texts share its
+The base's GGUF file and an adapter become one file of eight bits a weight, made once
+(`conversion.py`); without an adapter the file is read as it is. llama.cpp's server does the work without its HTTP: it lets texts share its
 slots and fills a slot again as soon as one has ended, and reads a prompt once for all its samples.
 
 Random numbers belong to a request and a sample, as everywhere. They are llama.cpp's own, so what is
@@ -71,7 +71,7 @@ class GGUFBackend:
         name_or_path: str | Path = "base",
         *,
         adapter: Path | None = None,
-        precision: Precision = "q8_0",
+        precision: Precision | None = None,
         slots: int = 16,
         context: int = 4096,
         threads: int | None = None,
@@ -81,9 +81,10 @@ class GGUFBackend:
         Args:
             name_or_path: What `tactful.models.resolve` understands.
             adapter: A folder with a LoRA adapter in safetensors.
-            precision: `q8_0` and `f16` write base and adapter as one file of eight or sixteen bits a
-                weight; `as it is` reads the GGUF file that is there, the adapter beside it, which
-                is slower by a half: every layer then has four more multiplications to begin.
+            precision: `q8_0`, the default where there is an adapter, and `f16` write both as one file
+                of eight or sixteen bits a weight; `as it is`, the default without one, reads the GGUF
+                file that is there. With an adapter beside it, that takes half as long again: every
+                layer then has more multiplications to begin.
             slots: Completions that are written side by side.
             context: Tokens that all slots hold together.
             threads: As many as torch uses where none are given.
@@ -96,6 +97,7 @@ class GGUFBackend:
                 f"{files.folder} holds no GGUF file, which llama.cpp reads. Convert the model with "
                 "llama.cpp's convert_hf_to_gguf.py and put the file there, or use another engine."
             )
+        precision = precision or ("q8_0" if adapter else "as it is")
         name = f"{files.name}+gguf"
         if adapter is not None:
             name += f"+{version_of(adapter)}"
