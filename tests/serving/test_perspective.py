@@ -16,7 +16,7 @@ from tactful.serving.app import create_app
 from tactful.serving.service import Service
 from tactful.serving.settings import ServeConfig
 from tests.fakes import KeywordScreener
-from tests.serving.running import Running
+from tests.serving.running import Running, until
 
 
 @pytest.fixture
@@ -296,6 +296,8 @@ def test_a_suggestion_leaves_both_scores_and_no_text(server: Running) -> None:
         "attributeScores": {"TOXICITY": {"summaryScore": {"value": 0.25}}},
     }
     assert server.post("/v1alpha1/comments:suggestscore", body).json() == {}
+    # A line is written at once and read a little later.
+    until(lambda: [one for one in server.events("suggested score") if one["suggested"] == 0.25])
     line = server.events("suggested score")[-1]
     assert (line["attribute"], line["suggested"]) == ("TOXICITY", 0.25)
     assert 0 <= line["ours"] <= 1
@@ -307,6 +309,7 @@ def test_a_suggestion_for_a_kind_is_heard(server: Running) -> None:
     scores = {"INSULT": {"summaryScore": {"value": 0.75}}, "THREAT": None}
     body = {"comment": {"text": "you idiot"}, "attributeScores": scores}
     assert server.post("/v1alpha1/comments:suggestscore", body).json() == {}
+    until(lambda: [one for one in server.events("suggested score") if one["suggested"] is None])
     insult, threat = server.events("suggested score")[-2:]
     assert (insult["attribute"], insult["suggested"]) == ("INSULT", 0.75)
     assert (threat["attribute"], threat["suggested"]) == ("THREAT", None)
