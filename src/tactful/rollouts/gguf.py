@@ -1,8 +1,9 @@
 """Rollouts through llama.cpp, in this process: the fastest for one text at a time on a CPU.
 
 The base's GGUF file and an adapter become one file of eight bits a weight, made once
-(`conversion.py`); without an adapter the file is read as it is. llama.cpp's server does the work without its HTTP: it lets texts share its
-slots and fills a slot again as soon as one has ended, and reads a prompt once for all its samples.
+(`conversion.py`); without an adapter the file is read as it is. llama.cpp's server does the work
+without its HTTP: it lets texts share its slots and fills a slot again as soon as one has ended, and
+reads a prompt once for all its samples.
 
 Random numbers belong to a request and a sample, as everywhere. They are llama.cpp's own, so what is
 sampled is not what another engine samples.

@@ -16,8 +16,6 @@ _FIELDS = (
     "method route status seconds bytes texts key engine pid reason error suggested ours attribute "
     "address requests version"
 ).split()
-
-
 _OURS = ("tactful", "uvicorn")
 
 
