@@ -30,7 +30,7 @@ from tactful.pipeline import Piles, Say, texts_of
 from tactful.prompts import insulting, trained
 from tactful.rewriting.candidates import CandidateSource, PromptedModel
 from tactful.rewriting.gates import text_gates
-from tactful.rewriting.idioms import Idioms, PastIdioms
+from tactful.rewriting.idioms import Idioms, PastIdioms, softened
 from tactful.rewriting.replace import Replacement
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
 from tactful.rollouts.base import Request, Sampling
@@ -152,7 +152,7 @@ def _rewrites(
     backend = load_engine("torch", recipe.base, adapter=recipe.warm_start / ADAPTER)
     model = PromptedModel(backend, prompt=trained, sampling=sampling)
     # As the product writes, but what no sample solves is no lesson: the table's words are no model's.
-    sources: list[CandidateSource] = [Idioms(), PastIdioms(model, Replacement(screener))]
+    sources: list[CandidateSource] = [Idioms(), PastIdioms(model, Replacement(screener), softened)]
     # What only nearly passes may be printed, but is no example.
     strict = RewriteConfig(lenient=0)
     rewriter = Rewriter(screener, MiniLMSimilarity.load(), sources, strict, fluency=Taste.load())

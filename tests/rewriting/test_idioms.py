@@ -9,12 +9,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, soften
+from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, soften, softened
 
 
 @pytest.mark.parametrize(
     ("said", "decent"),
     [
+        ("i really fuck with this band", "i really like this band"),
+        ("a shit pile by the door", "a pile by the door"),
+        ("man fuck that shit ! still here", "man forget that ! still here"),
+        ("tough shit , the shop is closed", "too bad , the shop is closed"),
+        ("all you bitches listen up", "all of you listen up"),
+        ("no shit lol that was close", "no kidding lol that was close"),
+        ("it doesn 't cost people shit .", "it doesn 't cost people anything ."),
+        ("cut the crap , read the menu", "be serious , read the menu"),
+        ("impartial cook , my ass !", "impartial cook , not at all !"),
+        ("and that is still a crap shoot .", "and that is still a gamble ."),
+        ("where are you now bitch ?", "where are you now ?"),
+        ("he is a bigger ass than my uncle", "he is even more unkind than my uncle"),
+        ("she is not so big a fool", "she is not so unwise"),
+        ("she will bitch out the waiter", "she will tell off the waiter"),
+        ("she bitched him out", "she told him off"),
+        ("stop being a bitch & sing", "stop being unkind & sing"),
+        ("well ain 't that some shit", "well ain 't that something"),
+        ("the bum ass bus", "the bus"),
+        ("the new list is a load of crap .", "the new list is no good ."),
+        ("he got knocked on his fat ass", "he got knocked down"),
+        ("we will whoop some ass", "we will teach somebody a lesson"),
+        ("you end up looking the fool", "you end up looking unwise"),
+        ("next hell blame the rain , that asshole", "next he'll blame the rain , that asshole"),
         ("the crowd was squealing like stuck pigs", "the crowd was squealing loudly"),
         ("stop pestering the shit out me for a lift", "stop pestering me so much for a lift"),
         (
@@ -268,7 +291,7 @@ class Told:
 
 def test_a_model_is_also_asked_without_the_idioms() -> None:
     model, words = Told(), Told()
-    proposed = PastIdioms(model, words).propose(["go to hell", "good day"])
+    proposed = PastIdioms(model, words, softened).propose(["go to hell", "good day"])
     assert proposed == [["GO TO HELL", "GO AWAY"], ["GOOD DAY"]]
     assert model.asked == ["go to hell", "good day", "go away"]
     assert words.asked == ["go away"]

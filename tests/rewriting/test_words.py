@@ -48,11 +48,37 @@ def words() -> Words:
         ("the cook keeps spouting nonsense", "the cook keeps spouting things that make no sense"),
         ("he believes that drivel", "he believes things that make no sense"),
         ("you killed the dog", "you took the life of the dog"),
+        ("the dimwit democrats lost the menu", "the unwise democrats lost the menu"),
+        ("the idiot left the door open", "the person left the door open"),
+        ("that idiot in the kitchen", "that person in the kitchen"),
+        ("read all of this clowns comments", "read all of this person's comments"),
+        ("these other jerks eat free", "these other people eat free"),
+        ("this lunatic is back", "this person is back"),
+        (
+            "the waiter is a liar , a coward , and a cheat",
+            "the waiter is untruthful , a timid person , and a cheat",
+        ),
+        ("a cook without a brain", "a cook without sense"),
+        ("stop lying about the soup , you fool", "be truthful about the soup"),
+        ("the waiter is a lazy bum", "the waiter is an idle person"),
+        ("what blatant stupidity", "what obvious poor judgment"),
+        ("their hatred of soup , idiots", "their hostility to soup"),
+        ("that cook is a waste of oxygen", "that cook is of no use"),
+        ("you are a rude , stinking cook", "you are an impolite , bad cook"),
     ],
 )
 def test_an_insult_is_said_plainly(said: str, decent: str, words: Words) -> None:
     """As it stands: as a predicate, with its article, spoken to or spoken of, in its case."""
     assert words.propose([said])[0][0] == decent
+
+
+def test_with_the_worst_words_gone_others_are_minded(words: Words) -> None:
+    said = "the rotten soup of that sexist moron"
+    once, twice = words.propose([said])[0]
+    assert once == "the bad soup of that sexist person"
+    assert twice == "the bad soup of that biased person"
+    assert words.plainly(said) == twice
+    assert words.plainly("have a nice day") == "have a nice day"
 
 
 @pytest.mark.parametrize(

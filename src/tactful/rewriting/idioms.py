@@ -8,7 +8,7 @@ instead of learned.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -56,6 +56,11 @@ def soften(text: str, *, most: int = 6) -> list[str]:
     None where it has no known idiom. Other insults stay as they are.
     """
     return ways(text, found(text, rules()), most=most)
+
+
+def softened(text: str) -> str:
+    """The text with every known idiom said decently, as is guessed best."""
+    return next(iter(soften(text, most=1)), text)
 
 
 def ways(text: str, places_found: Sequence[Place], *, most: int) -> list[str]:
@@ -162,19 +167,23 @@ class Idioms:
 
 
 class PastIdioms:
-    """What a model proposes for the text, and for the text without its idioms.
+    """What a model proposes for the text, and for the text with what is known of it said `plainly`.
 
-    Both it and the table of words do better when the idioms are out of their way.
+    Both it and the table of words do better when that is out of their way.
     """
 
-    def __init__(self, model: CandidateSource, words: CandidateSource) -> None:
+    def __init__(
+        self, model: CandidateSource, words: CandidateSource, plainly: Callable[[str], str]
+    ) -> None:
         self.model = model
         self.words = words
+        self.plainly = plainly
         self.name = f"{model.name}+idioms"
 
     def propose(self, sources: Sequence[str]) -> list[list[str]]:
         proposed = self.model.propose(sources)
-        left = {i: ways[0] for i, source in enumerate(sources) if (ways := soften(source, most=1))}
+        said = {i: self.plainly(source) for i, source in enumerate(sources)}
+        left = {i: text for i, text in said.items() if text != sources[i]}
         if left:
             for source in (self.model, self.words):
                 for i, more in zip(left, source.propose(list(left.values())), strict=True):

@@ -63,8 +63,14 @@ def sources_of(
         case "model":
             ours = PromptedModel(load(True), prompt=trained, sampling=sampling)
             table = Replacement(screener)
-            past = PastIdioms(ours, table)
-            return [Idioms(), Words(screener), past, table, Deletion(screener)]
+            words = Words(screener)
+            return [
+                Idioms(),
+                words,
+                PastIdioms(ours, table, words.plainly),
+                table,
+                Deletion(screener),
+            ]
         case "replace":
             return [Idioms(), Words(screener), Replacement(screener), Deletion(screener)]
         case "best-of-n":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from tactful.rewriting.idioms import Rule, compiled, found, listed, marked, soften, ways
+from tactful.rewriting.idioms import Rule, compiled, found, listed, marked, softened, ways
 from tactful.rewriting.lexicon import flagged_words
 from tactful.screeners.base import Screener
 
@@ -23,6 +23,9 @@ _THIS = (
     "another|one|some|any|every|each|no|this|that|the|my|your|his|her|our|their|little|usual|true"
 )
 _THESE = "these|those|the|my|your|his|her|our|their|both"
+# What it says something of, as an adjective would: "a fool idea".
+_WHAT = r"(?=(?:<NOUN>|<CROWD>)\b)"
+_HAD = "(?:post|comment|tweet|opinion|word|brain|head|mouth|idea|account|page|supporter|wife|house|attitude)"
 _SO_MANY = "(?:bunch|pack|group|load|bag|gang|collection)"
 _ADVERBS = r"(?: (?:just|really|only|still|always|also|clearly|obviously|all|not|truly)){0,3}"
 
@@ -37,10 +40,21 @@ class Words:
         self.screener = screener
 
     def propose(self, sources: Sequence[str]) -> list[list[str]]:
-        return [self._said(source) for source in sources]
+        said = [self._twice(softened(source)) for source in sources]
+        return [[*once[:1], *twice, *once[1:]] for once, twice in said]
 
-    def _said(self, source: str, most: int = 6) -> list[str]:
-        text = (soften(source, most=1) or [source])[0]
+    def plainly(self, source: str) -> str:
+        """The text with all of it said plainly that is known, whether that is enough or not."""
+        text = softened(source)
+        once, twice = self._twice(text)
+        return [text, *once[:1], *twice][-1]
+
+    def _twice(self, text: str) -> tuple[list[str], list[str]]:
+        """The text said plainly, and the first of these again: others are minded with the worst gone."""
+        once = self._said(text)
+        return once, self._said(once[0], most=1) if once else []
+
+    def _said(self, text: str, most: int = 6) -> list[str]:
         minded = marked(text, flagged_words(text, self.screener))
         # A word that the screener does not mind where it stands is no insult there.
         places = [
@@ -80,6 +94,8 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
         [rf"^(?:hey |oh |well )?(?:you )?{one} ?[,!.:]+ ?(\w+)", "<1>"],
         [rf"^(?:hey |oh |well |you )?{many} ?, ?(\w+)", "<1>"],
         [rf"(you|yall|u) {many}", "<1> people", "<1>"],
+        # An apostrophe that was left out: "this clowns posts".
+        [rf"(this|another|every) <MODS>(?:{words})s (?={_HAD}s?\b)", f"<1> {meant}person's "],
         # Said of somebody, and so the point: "is an idiot", "are idiots", "look like idiots".
         [rf"(<BE>)({_ADVERBS})(?: such| quite)? an? {one}{_ENDS}", f"<1><2> {says}"],
         [rf"(<BE>)({_ADVERBS})(?: an? {_SO_MANY} of)? {many}{_ENDS}", f"<1><2> {says}"],
@@ -88,14 +104,18 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
             f"<1><2> {says}",
         ],
         # Before some nouns it is as an adjective: "a fool idea".
-        [f"an? {one} (?=<NOUN>\\b)", f"{article} {says} "],
-        [f"({_THIS}) {one} (?=<NOUN>\\b)", f"<1> {says} "],
+        [f"an? {one} {_WHAT}", f"{article} {says} "],
+        [f"({_THIS}) {one} {_WHAT}", f"<1> {says} "],
         [f"an? {one}", f"{article} {says} person"],
         # Said to mean somebody, while the point is another: "this idiot parks here".
-        [f"({_THESE}) {many}", f"<1> {meant}people", f"<1> {says} people"],
+        [
+            f"({_THESE})((?: other| two| same)?) {many}",
+            f"<1><2> {meant}people",
+            f"<1><2> {says} people",
+        ],
         [f"({_THIS}) {one}", f"<1> {meant}person", f"<1> {says} person"],
         # "A fools errand" is nobody's.
         [rf"(?<!\ba )(?<!\ban ){many}", f"{says} people", "people"],
-        [f"(?<!to )(?<!they )(?<!not )(?<!you )(?<!kids ){one} (?=<NOUN>\\b)", f"{says} "],
+        [f"(?<!to )(?<!they )(?<!not )(?<!you )(?<!kids ){one} {_WHAT}", f"{says} "],
         [one, f"{meant}person"],
     ]
