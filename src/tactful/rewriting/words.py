@@ -26,6 +26,14 @@ _THESE = "these|those|the|my|your|his|her|our|their|both"
 # What it says something of, as an adjective would: "a fool idea".
 _WHAT = r"(?=(?:<NOUN>|<CROWD>)\b)"
 _HAD = "(?:post|comment|tweet|opinion|word|brain|head|mouth|idea|account|page|supporter|wife|house|attitude)"
+_SOME = "any|all|both|each|none|some|most"
+_TO = "of|to|with|for|at|about|than|like|by|from|on"
+_HE = "(?:he|she|they|you|it) (?:will|would|is|did|does|do|has|have|was|can|could|should)"
+_PLAIN = (
+    r"(?!(?:an?|the|this|that|these|those|my|your|his|her|our|their|its|some|any|no|every|another"
+    r"|such|what|like|as|is|are|was|were|be|been|am|im|youre|hes|shes|being|call|calls|called|of|or"
+    r"|and|but|not|you|u|by|to|with|real|total|complete|village|useful)\b)[^\W_]+"
+)
 _SO_MANY = "(?:bunch|pack|group|load|bag|gang|collection)"
 _ADVERBS = r"(?: (?:just|really|only|still|always|also|clearly|obviously|all|not|truly)){0,3}"
 
@@ -88,10 +96,16 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
     meant = "" if contempt else f"{says} "
     article = "an" if says[0] in "aeiou" else "a"
     return [
+        # Who is spoken to is also who is spoken of: "any of you idiots", "he talks to you idiot".
+        [rf"({_SOME}) (?:of )?(?:you|u|ya) (?:{one}|{many})", "<1> of you"],
+        [rf"({_TO}) (you|u|ya) {one}(?= ?(?:[.!?]|$))", "<1> <2>"],
         # Spoken to: "read it, you idiot", "idiot, read it", "you idiots".
         [rf"(\w+) ?,? (?:you|u|ya) {one}(?= ?(?:[.!?]|$))", "<1>"],
         [rf"(\w+) ?, (?:{one}|{many})(?= ?(?:[.!?]|$))", "<1>"],
         [rf"^(?:hey |oh |well )?(?:you )?{one} ?[,!.:]+ ?(\w+)", "<1>"],
+        # With the comma left out: "what do you know about cooking idiot".
+        [rf"((?:{_PLAIN} ){{3}}{_PLAIN}) {one}(?= ?(?:[.!?]|$))", "<1>"],
+        [rf"({_HE}) ,? ?the {one}(?= ?(?:[.!?]|$))", "<1>"],
         [rf"^(?:hey |oh |well |you )?{many} ?, ?(\w+)", "<1>"],
         [rf"(you|yall|u) {many}", "<1> people", "<1>"],
         # An apostrophe that was left out: "this clowns posts".
@@ -103,6 +117,8 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
             rf"(look|sound|seem)(s|ed|ing|) like (?:(?:such )?an? {one}|{many}){_ENDS}",
             f"<1><2> {says}",
         ],
+        [f"the (?:biggest|greatest|worst) {one}", f"the most {says} person"],
+        [f"the (?:biggest|greatest|worst) {many}", f"the most {says} people"],
         # Before some nouns it is as an adjective: "a fool idea".
         [f"an? {one} {_WHAT}", f"{article} {says} "],
         [f"({_THIS}) {one} {_WHAT}", f"<1> {says} "],
