@@ -34,7 +34,7 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("the cooks aren 't making shit .", "the cooks aren 't making anything ."),
         ("the waiter gets shit on for it", "the waiter gets criticized for it"),
         ("they scoff and shit on soup", "they scoff and look down on soup"),
-        ("stop giving old cooks shit .", "stop giving old cooks a hard time ."),
+        ("ohh shit , the soup", "oh no , the soup"),
         ("cut the crap , read the menu", "be serious , read the menu"),
         ("impartial cook , my ass !", "impartial cook , not at all !"),
         ("and that is still a crap shoot .", "and that is still a gamble ."),

@@ -27,12 +27,11 @@ _THESE = "these|those|the|my|your|his|her|our|their|both"
 _WHAT = r"(?=(?:<NOUN>|<CROWD>)\b)"
 _HAD = "(?:post|comment|tweet|opinion|word|brain|head|mouth|idea|account|page|supporter|wife|house|attitude)"
 _SOME = "any|all|both|each|none|some|most"
-_TO = "of|to|with|for|at|about|than|like|by|from|on"
-_HE = "(?:he|she|they|you|it) (?:will|would|is|did|does|do|has|have|was|can|could|should)"
-_PLAIN = (
-    r"(?!(?:an?|the|this|that|these|those|my|your|his|her|our|their|its|some|any|no|every|another"
-    r"|such|what|like|as|is|are|was|were|be|been|am|im|youre|hes|shes|being|call|calls|called|of|or"
-    r"|and|but|not|you|u|by|to|with|real|total|complete|village|useful)\b)[^\W_]+"
+_HE = "(?:he|she|they) (?:did|does|do|will|would|can|could|should)"
+# More of the same follows: "the coward traitor" is one person, not two.
+_NEXT = (
+    r"(?! (?:idiot|moron|loser|clown|liar|traitor|coward|bastard|asshole|hypocrite|bully|crook"
+    r"|thug|savant)s?\b)"
 )
 _SO_MANY = "(?:bunch|pack|group|load|bag|gang|collection)"
 _ADVERBS = r"(?: (?:just|really|only|still|always|also|clearly|obviously|all|not|truly)){0,3}"
@@ -97,14 +96,13 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
     article = "an" if says[0] in "aeiou" else "a"
     return [
         # Who is spoken to is also who is spoken of: "any of you idiots", "he talks to you idiot".
-        [rf"({_SOME}) (?:of )?(?:you|u|ya) (?:{one}|{many})", "<1> of you"],
-        [rf"({_TO}) (you|u|ya) {one}(?= ?(?:[.!?]|$))", "<1> <2>"],
+        [rf"({_SOME}) of (?:you|u|ya) (?:{one}|{many})", "<1> of you"],
+        [rf"any (?:you|u|ya) (?:{one}|{many})", "any of you"],
+        [rf"(to|with|without|against|than|of) (you|u|ya) {one}(?= ?(?:[.!?]|$))", "<1> <2>"],
         # Spoken to: "read it, you idiot", "idiot, read it", "you idiots".
         [rf"(\w+) ?,? (?:you|u|ya) {one}(?= ?(?:[.!?]|$))", "<1>"],
         [rf"(\w+) ?, (?:{one}|{many})(?= ?(?:[.!?]|$))", "<1>"],
         [rf"^(?:hey |oh |well )?(?:you )?{one} ?[,!.:]+ ?(\w+)", "<1>"],
-        # With the comma left out: "what do you know about cooking idiot".
-        [rf"((?:{_PLAIN} ){{3}}{_PLAIN}) {one}(?= ?(?:[.!?]|$))", "<1>"],
         [rf"({_HE}) ,? ?the {one}(?= ?(?:[.!?]|$))", "<1>"],
         [rf"^(?:hey |oh |well |you )?{many} ?, ?(\w+)", "<1>"],
         [rf"(you|yall|u) {many}", "<1> people", "<1>"],
@@ -117,21 +115,21 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
             rf"(look|sound|seem)(s|ed|ing|) like (?:(?:such )?an? {one}|{many}){_ENDS}",
             f"<1><2> {says}",
         ],
-        [f"the (?:biggest|greatest|worst) {one}", f"the most {says} person"],
-        [f"the (?:biggest|greatest|worst) {many}", f"the most {says} people"],
+        [rf"the (?:biggest|greatest|worst) {one}{_ENDS}", f"the most {says} person"],
+        [rf"the (?:biggest|greatest|worst) {many}{_ENDS}", f"the most {says} people"],
         # Before some nouns it is as an adjective: "a fool idea".
         [f"an? {one} {_WHAT}", f"{article} {says} "],
         [f"({_THIS}) {one} {_WHAT}", f"<1> {says} "],
-        [f"an? {one}", f"{article} {says} person"],
+        [f"an? {one}{_NEXT}", f"{article} {says} person"],
         # Said to mean somebody, while the point is another: "this idiot parks here".
         [
             f"({_THESE})((?: other| two| same)?) {many}",
             f"<1><2> {meant}people",
             f"<1><2> {says} people",
         ],
-        [f"({_THIS}) {one}", f"<1> {meant}person", f"<1> {says} person"],
+        [f"({_THIS}) {one}{_NEXT}", f"<1> {meant}person", f"<1> {says} person"],
         # "A fools errand" is nobody's.
         [rf"(?<!\ba )(?<!\ban ){many}", f"{says} people", "people"],
         [f"(?<!to )(?<!they )(?<!not )(?<!you )(?<!kids ){one} {_WHAT}", f"{says} "],
-        [one, f"{meant}person"],
+        [f"{one}{_NEXT}", f"{meant}person"],
     ]
