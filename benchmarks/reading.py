@@ -1,10 +1,11 @@
 """Who reads better, a person's rewrite or ours? Sixty pairs, in random order, sides hidden.
 
-    python benchmarks/reading.py sheet --data CORPUS [--system NAME=ADAPTER ...] --out FOLDER
+    python benchmarks/reading.py sheet --data CORPUS [--system NAME=ADAPTER ...] [--fold 9] --out FOLDER
     ... somebody reads FOLDER/NAME.sheet.jsonl and writes FOLDER/NAME.ratings.jsonl ...
     python benchmarks/reading.py count FOLDER [-o docs/results/reading.json]
 
-The texts are toxic ones of fold 9 with people's rewrites of them, the same for every system. A
+The texts are toxic ones of a fold with people's rewrites of them, the same for every system: fold 9, on
+which things are chosen, or one of which nothing was ever read for our rewriter, to see what that is worth. A
 line of ratings has the `id` of the sheet and, for each side, `decent`, `same_point` and
 `well_written` as true or false (RUBRIC); the sides stay hidden until `count`. The side with more of
 the three wins; where both have as many, `better` ("a", "b" or "tie") decides. `faults` of a side may
@@ -34,7 +35,6 @@ well_written  a person could have written it: no hole, no word out of place, no 
 CRITERIA = ("decent", "same_point", "well_written")
 FAULTS = ("negation_flipped", "invented_fact", "ungrammatical_hole")
 SIDES = ("a", "b")
-FOLD = 9
 
 
 def main() -> None:
@@ -45,6 +45,7 @@ def main() -> None:
     sheet.add_argument("--system", action="append", default=[], help="NAME=ADAPTER")
     sheet.add_argument("--rows", type=int, default=60)
     sheet.add_argument("--seed", type=int, default=0)
+    sheet.add_argument("--fold", type=int, default=9)
     sheet.add_argument("--out", type=Path, required=True)
     count = commands.add_parser("count")
     count.add_argument("folder", type=Path)
@@ -52,7 +53,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "sheet":
         systems = dict(name.split("=", 1) for name in given.system) or {"shipped": ""}
-        write_sheets(given.data, systems, given.rows, given.seed, given.out)
+        write_sheets(given.data, systems, given.rows, given.seed, given.out, fold=given.fold)
         return
     found = {path.name.split(".")[0]: counted(path) for path in keys(given.folder)}
     text = json.dumps({"rubric": RUBRIC, "systems": found}, indent=1)
@@ -61,10 +62,12 @@ def main() -> None:
         given.output.write_text(text + "\n", encoding="utf-8")
 
 
-def write_sheets(data: Path, systems: dict[str, str], rows: int, seed: int, out: Path) -> None:
+def write_sheets(
+    data: Path, systems: dict[str, str], rows: int, seed: int, out: Path, *, fold: int
+) -> None:
     """One sheet and one key for each system, about the same texts."""
     pile = [row.values for row in read_rows(data / "paradetox_train.jsonl")]
-    pile = [row for row in pile if row["fold"] == FOLD and row["references"]]
+    pile = [row for row in pile if row["fold"] == fold and row["references"]]
     chosen = random.Random(seed).sample(pile, rows)
     texts = [row["toxic"] for row in chosen]
     out.mkdir(parents=True, exist_ok=True)

@@ -564,7 +564,8 @@ def _names(args: argparse.Namespace, table: str) -> list[str]:
     """The systems of a table that are wanted, in the order of its rows."""
     published = TABLES[table].published
     kept = [name for name in _judged_before(table, args) if name in OPTIONAL]
-    wanted = args.systems or [*published, *LOADERS, *kept, *_given(args)]
+    named = [*args.systems, *(published if args.keep else ())] if args.systems else None
+    wanted = named or [*published, *LOADERS, *kept, *_given(args)]
     return [name for name in _in_order(table) if name in wanted]
 
 

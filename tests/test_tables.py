@@ -270,7 +270,7 @@ def test_one_row_is_judged_anew_and_the_others_are_kept(place: Path) -> None:
             system["soft"]["joint"]["mean"] = 9.0
     path.write_text(json.dumps(changed))
     (place / "work" / "paradetox" / "upper.jsonl").unlink()
-    _run(place, "--tables", "paradetox", "--systems", "human,copy", "--keep")
+    _run(place, "--tables", "paradetox", "--systems", "copy", "--keep")
     found = json.loads(path.read_text())
     assert found["systems"] == whole["systems"]
     assert sorted(found["comparisons"], key=str) == sorted(whole["comparisons"], key=str)
@@ -287,7 +287,7 @@ def test_rows_by_another_judge_are_not_kept(place: Path) -> None:
     with pytest.raises(
         SystemExit, match=r"its signature was .*rule@other.* judge all systems anew"
     ):
-        _run(place, "--tables", "paradetox", "--systems", "human,copy", "--keep")
+        _run(place, "--tables", "paradetox", "--systems", "copy", "--keep")
     assert path.read_text() == before
 
 

@@ -50,7 +50,7 @@ MASK = "[removed]"
 # Words from which on a sentence must keep all of `min_similarity`.
 _FULL_LENGTH = 6
 # What a candidate may be let off where nothing passes: numbers that it misses, not faults that it has.
-_WAIVED = frozenset({"toxicity", "similarity", "fluency", "flow"})
+_WAIVED = frozenset({"toxicity", "similarity", "fluency"})
 # Of the similarity that is asked, what is asked then.
 _NEARLY = 0.7
 # Sentences whose candidates are judged together.
@@ -66,7 +66,7 @@ class RewriteConfig(Config):
     )
     shortest: float = Field(default=0.34, ge=0, description="Least words per word of the source.")
     longest: float = Field(default=2.0, gt=0, description="Most words per word of the source.")
-    meaning: float = Field(default=0.5, ge=0, description="Weight of similarity in the ranking.")
+    meaning: float = Field(default=1.0, ge=0, description="Weight of similarity in the ranking.")
     fluency: float = Field(default=1.0, ge=0, description="Weight of fluency in the ranking.")
     consensus: float = Field(
         default=2.0, ge=0, description="Weight of what the samples agree on in the ranking."
@@ -75,13 +75,7 @@ class RewriteConfig(Config):
         default=0.1, ge=0, le=1, description="Least fluency relative to the source."
     )
     flow: float = Field(
-        default=0.25, ge=0, description="Weight in the ranking of how well a text goes on."
-    )
-    min_flow: float = Field(
-        default=0.02,
-        ge=0,
-        le=1,
-        description="Least likelihood of what follows a change, by what it was in the source.",
+        default=0.1, ge=0, description="Weight in the ranking of how well a text goes on."
     )
     lenient: float = Field(
         default=0.5,
@@ -373,8 +367,6 @@ class Rewriter:
                 failed[row] = ("similarity",)
             elif scores[row].get("fluency", 1.0) < self.config.min_fluency:
                 failed[row] = ("fluency",)
-            elif scores[row].get("flow", 1.0) < self.config.min_flow:
-                failed[row] = ("flow",)
         responses = iter(
             Response(piece.core, text, score, gates)
             for (piece, text), score, gates in zip(pairs, scores, failed, strict=True)
