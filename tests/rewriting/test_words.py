@@ -51,7 +51,7 @@ def words() -> Words:
         ("the dimwit democrats lost the menu", "the unwise democrats lost the menu"),
         ("the idiot left the door open", "the person left the door open"),
         ("that idiot in the kitchen", "that person in the kitchen"),
-        ("read all of this clowns comments", "read all of this person's comments"),
+        ("ask for this clowns opinion first", "ask for this person's opinion first"),
         ("give me a break you pussy .", "give me a break ."),
         ("yes he will the stupid idiot", "yes he will"),
         ("none of it is about any you idiots", "none of it is about any of you"),
@@ -62,6 +62,7 @@ def words() -> Words:
         ("the liar coward in the kitchen", "the timid person in the kitchen"),
         ("that idiot waiter", "that unwise waiter"),
         ("a reputation as a sexist pig", "a reputation as a person biased against women"),
+        ("what a criminally stupid menu", "what a very unwise menu"),
         ("these other jerks eat free", "these other people eat free"),
         ("this lunatic is back", "this person is back"),
         (

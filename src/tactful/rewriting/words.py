@@ -106,7 +106,7 @@ def person_rules(says: str, words: str, *, contempt: bool) -> list[list[str]]:
         [rf"({_HE}) ,? ?the {one}(?= ?(?:[.!?]|$))", "<1>"],
         [rf"^(?:hey |oh |well |you )?{many} ?, ?(\w+)", "<1>"],
         [rf"(you|yall|u) {many}", "<1> people", "<1>"],
-        # An apostrophe that was left out: "this clowns posts".
+        # An apostrophe that was left out: "this clowns page".
         [rf"(this|another|every) <MODS>(?:{words})s (?={_HAD}s?\b)", f"<1> {meant}person's "],
         # Said of somebody, and so the point: "is an idiot", "are idiots", "look like idiots".
         [rf"(<BE>)({_ADVERBS})(?: such| quite)? an? {one}{_ENDS}", f"<1><2> {says}"],
