@@ -28,11 +28,12 @@ from tactful.evaluation.report import write_whole
 from tactful.models import ADAPTER_FILE
 from tactful.pipeline import Piles, Say, texts_of
 from tactful.prompts import insulting, trained
-from tactful.rewriting.candidates import CandidateSource, PromptedModel
+from tactful.rewriting.candidates import PromptedModel
 from tactful.rewriting.gates import text_gates
-from tactful.rewriting.idioms import Idioms, PastIdioms, softened
+from tactful.rewriting.idioms import Idioms, PastIdioms
 from tactful.rewriting.replace import Replacement
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
+from tactful.rewriting.words import Words
 from tactful.rollouts.base import Request, Sampling
 from tactful.run_folder import ADAPTER, RECIPE, grown
 from tactful.scorers.similarity import MiniLMSimilarity
@@ -152,7 +153,8 @@ def _rewrites(
     backend = load_engine("torch", recipe.base, adapter=recipe.warm_start / ADAPTER)
     model = PromptedModel(backend, prompt=trained, sampling=sampling)
     # As the product writes, but what no sample solves is no lesson: the table's words are no model's.
-    sources: list[CandidateSource] = [Idioms(), PastIdioms(model, Replacement(screener), softened)]
+    words = Words(screener)
+    sources = [Idioms(), words, PastIdioms(model, Replacement(screener), words.plainly)]
     # What only nearly passes may be printed, but is no example.
     strict = RewriteConfig(lenient=0)
     rewriter = Rewriter(screener, MiniLMSimilarity.load(), sources, strict, fluency=Taste.load())

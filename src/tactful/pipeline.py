@@ -30,9 +30,11 @@ from tactful.evaluation.report import write_whole
 from tactful.prompts import trained
 from tactful.rewriting.candidates import Deletion
 from tactful.rewriting.gates import text_gates
+from tactful.rewriting.idioms import Idioms
 from tactful.rewriting.language import why_not_english
 from tactful.rewriting.replace import Replacement
 from tactful.rewriting.rewriter import RewriteConfig, Rewriter
+from tactful.rewriting.words import Words
 from tactful.rollouts.base import Request, Sampling
 from tactful.rollouts.local import LocalBackend
 from tactful.run_folder import ADAPTER, RECIPE, RunFolder
@@ -332,7 +334,7 @@ def _kinds(examples: Sequence[Example], recipe: WarmRecipe) -> dict[str, list[st
 
 
 def _search(say: Say) -> Callable[[list[str]], list[str | None]]:
-    """The product's own search, as a maker of pseudo-pairs: None where nothing passed."""
+    """What the product makes without a model, as pseudo-pairs: None where nothing passed."""
 
     def rewrite(texts: list[str]) -> list[str | None]:
         screener = LinearScreener.load()
@@ -340,7 +342,7 @@ def _search(say: Say) -> Callable[[list[str]], list[str | None]]:
         rewriter = Rewriter(
             screener,
             MiniLMSimilarity.load(),
-            [Replacement(screener), Deletion(screener)],
+            [Idioms(), Words(screener), Replacement(screener), Deletion(screener)],
             # What only nearly passes may be printed, but is no example.
             RewriteConfig(lenient=0),
             fluency=LikelihoodFluency(LocalBackend.load()),
