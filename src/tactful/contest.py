@@ -205,27 +205,23 @@ def run(entrant: Entrant, texts: Sequence[str], folder: Path, judge: str, key: s
         adapter = out / ADAPTER
         about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
     memory = _peak()
-    asked = load_judge(judge)
     rewrites = answer(Policy.load(entrant.base, adapter=adapter), texts)
     spent = about.get("spent", {})
-    outcome = Outcome(
+    return _judged(
+        entrant,
+        texts,
+        rewrites,
+        out,
+        judge,
         key=key,
-        name=entrant.name,
-        seed=entrant.seed,
-        warm=_digest(entrant.adapter),
         adapter=_digest(adapter),
-        judge=asked.signature,
         step=about.get("result", {}).get("step", 0),
         generated=spent.get("generated", 0),
         trained=spent.get("trained", 0),
         seconds=round(spent.get("seconds", 0.0), 1),
         memory=round(memory, 1),
-        copies=_copies(texts, rewrites),
-        scores=_scores(asked, texts, rewrites),
         curve=curve_of(out / METRICS),
     )
-    write_whole(out / RESULT, json.dumps(asdict(outcome)) + "\n")
-    return outcome
 
 
 def _untrained(
@@ -246,24 +242,42 @@ def _untrained(
 
     lines = grown(out / f"written-{key}.jsonl", texts, made, lambda done: None)
     memory = _peak()
-    rewrites = [line["text"] for line in lines]
-    asked = load_judge(judge)
-    outcome = Outcome(
+    return _judged(
+        entrant,
+        texts,
+        [line["text"] for line in lines],
+        out,
+        judge,
         key=key,
-        name=entrant.name,
-        seed=entrant.seed,
-        warm=_digest(entrant.adapter),
         adapter="",
-        judge=asked.signature,
         step=0,
         generated=0,
         trained=0,
         seconds=round(sum(line["seconds"] for line in lines), 1),
         memory=round(memory, 1),
-        copies=_copies(texts, rewrites),
-        scores=_scores(asked, texts, rewrites),
         curve=[],
         unresolved=float(np.mean([line["status"] == "unresolved" for line in lines])),
+    )
+
+
+def _judged(
+    entrant: Entrant,
+    texts: Sequence[str],
+    rewrites: Sequence[str],
+    out: Path,
+    judge: str,
+    **spent: Any,
+) -> Outcome:
+    """What came out, beside what was spent on it; it stays in the entrant's folder."""
+    asked = load_judge(judge)
+    outcome = Outcome(
+        name=entrant.name,
+        seed=entrant.seed,
+        warm=_digest(entrant.adapter),
+        judge=asked.signature,
+        copies=_copies(texts, rewrites),
+        scores=_scores(asked, texts, rewrites),
+        **spent,
     )
     write_whole(out / RESULT, json.dumps(asdict(outcome)) + "\n")
     return outcome

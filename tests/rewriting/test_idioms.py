@@ -208,6 +208,15 @@ from tactful.rewriting.idioms import Idioms, PastIdioms, found, listed, rules, s
         ("it is dumber than a box of rocks", "it is very unwise"),
         ("this is the dumb one", "this is the unwise one"),
         ("she is a chronic liar", "she is often untruthful"),
+        ("they played us for fools", "they deceived us"),
+        ("the crap my own team does is worse", "what my own team does is worse"),
+        ("he is nothing but a clown .", "he is not to be taken seriously ."),
+        ("why are you such a jerk to him ?", "why are you so unkind to him ?"),
+        ("i butt dialed my boss", "i accidentally dialed my boss"),
+        ("the soup was kind of crap .", "the soup was kind of bad ."),
+        ("it was screwed , things will go wrong", "it was in trouble , things will go wrong"),
+        ("the crap will hit the fan soon", "things will go wrong soon"),
+        ("i feel so stupid about the bill", "i feel so embarrassed about the bill"),
     ],
 )
 def test_an_idiom_is_said_decently(said: str, decent: str) -> None:
@@ -236,6 +245,9 @@ def test_an_idiom_is_said_decently(said: str, decent: str) -> None:
         "my old hoe broke and this hoe is better",
         "the fat cat on the shelf",
         "they post nothing but crap .",
+        "he isnt nothing but a clown .",
+        "that idea feels stupid to me",
+        "it was a butt dial anyway",
         "",
     ],
 )
@@ -267,7 +279,7 @@ def test_the_best_guess_for_every_place_comes_first() -> None:
 
 def test_many_idioms_take_no_longer() -> None:
     """With every way of thirty places worked out first, this would not end."""
-    ways = soften("wtf , " * 30, most=6)
+    ways = soften("wth , " * 30, most=6)
     assert ways[0].count("what") == 30
     assert len(ways) == 6
 
