@@ -271,6 +271,16 @@ def language_model(files: ModelFiles, dtype: Any) -> tuple[Any, Any]:
         return load_whole(kind, files.folder, dtype=dtype), tokenizer
 
 
+def ready_to_learn(model: Any, device: Any) -> Any:
+    """The model, with the attention that is quicker where there is a gradient.
+
+    On a CPU torch's fused attention takes an eighth of a step more than the plain one.
+    """
+    if str(device).startswith("cpu"):
+        model.set_attn_implementation("eager")
+    return model
+
+
 def version_of(adapter: Path) -> str:
     """An adapter's name and the first hex digits of its weights, as results show it."""
     return f"{adapter.name}@{file_sha256(adapter / ADAPTER_FILE)[:8]}"

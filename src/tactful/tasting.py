@@ -16,13 +16,13 @@ import numpy as np
 from pydantic import Field
 
 from tactful.config import Config, dump_recipe
+from tactful.engines import load_engine
 from tactful.errors import DataError
 from tactful.evaluation import damage
 from tactful.prompts import trained
 from tactful.rewriting.candidates import Deletion, PromptedModel
 from tactful.rewriting.replace import Replacement
 from tactful.rollouts.base import Backend, Sampling
-from tactful.rollouts.local import LocalBackend
 from tactful.run_folder import ADAPTER, RECIPE
 from tactful.scorers.taste import Lesson, Taste, TasteConfig
 from tactful.screeners.linear import LinearScreener
@@ -63,7 +63,7 @@ def teach_taste(
     chosen = [shown[i] for i in rng.permutation(len(shown))]
     chosen = chosen[: recipe.lessons + recipe.kept_back]
     lessons = make_lessons(
-        chosen, recipe, LocalBackend.load(recipe.taste.base, adapter=adapter), say
+        chosen, recipe, load_engine("torch", recipe.taste.base, adapter=adapter), say
     )
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps([x.source, x.good, x.bad]) for x in lessons]

@@ -25,7 +25,14 @@ from torch import Tensor
 from tactful.branches import Branches, read_branches
 from tactful.config import Config
 from tactful.errors import CorruptFileError, DataError, TactfulError
-from tactful.models import file_sha256, native_bfloat16, quiet_transformers, resolve, shipped
+from tactful.models import (
+    file_sha256,
+    native_bfloat16,
+    quiet_transformers,
+    ready_to_learn,
+    resolve,
+    shipped,
+)
 from tactful.prompts import trained
 
 _WEIGHTS, _SETTINGS = "taste.safetensors", "taste.json"
@@ -306,7 +313,7 @@ def _fresh(cls: type[Taste], config: TasteConfig, start: Path | None) -> Taste:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        model = get_peft_model(base, adapter)
+        model = get_peft_model(ready_to_learn(base, device), adapter)
         if start is not None:
             set_peft_model_state_dict(model, load_file(start / "adapter_model.safetensors"))
     for parameter in model.parameters():

@@ -23,6 +23,7 @@ from tactful.models import (
     language_model,
     native_bfloat16,
     quiet_transformers,
+    ready_to_learn,
     resolve,
     sound,
     version_of,
@@ -88,9 +89,7 @@ class Policy(torch.nn.Module):
         torch.manual_seed(seed)
         base, tokenizer = language_model(files, torch.bfloat16 if half else torch.float32)
         tame(base)
-        if torch.device(device).type == "cpu":
-            # With its gradient, torch's fused attention is the slower one there, by an eighth of a step.
-            base.set_attn_implementation("eager")
+        ready_to_learn(base, device)
         name = files.name
         if adapter is None:
             chosen = lora or LoraSettings()
