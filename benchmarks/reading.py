@@ -56,10 +56,12 @@ def main() -> None:
         write_sheets(given.data, systems, given.rows, given.seed, given.out, fold=given.fold)
         return
     found = {path.name.split(".")[0]: counted(path) for path in keys(given.folder)}
-    text = json.dumps({"rubric": RUBRIC, "systems": found}, indent=1)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
     if given.output:
-        given.output.write_text(text + "\n", encoding="utf-8")
+        # Nobody reads the sheets of an earlier reading again, so what came of it stays.
+        before = given.output.exists() and json.loads(given.output.read_text("utf-8"))["systems"]
+        kept = {"rubric": RUBRIC, "systems": {**(before or {}), **found}}
+        given.output.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def write_sheets(

@@ -28,7 +28,7 @@ from tactful.evaluation.report import write_whole
 from tactful.models import ADAPTER_FILE
 from tactful.pipeline import Piles, Say, texts_of
 from tactful.prompts import insulting, trained
-from tactful.rewriting.candidates import PromptedModel
+from tactful.rewriting.candidates import CandidateSource, PromptedModel
 from tactful.rewriting.gates import text_gates
 from tactful.rewriting.idioms import Idioms, PastIdioms
 from tactful.rewriting.replace import Replacement
@@ -154,7 +154,8 @@ def _rewrites(
     model = PromptedModel(backend, prompt=trained, sampling=sampling)
     # As the product writes, but what no sample solves is no lesson: the table's words are no model's.
     words = Words(screener)
-    sources = [Idioms(), words, PastIdioms(model, Replacement(screener), words.plainly)]
+    past = PastIdioms(model, Replacement(screener), words.plainly)
+    sources: list[CandidateSource] = [Idioms(), words, past]
     # What only nearly passes may be printed, but is no example.
     strict = RewriteConfig(lenient=0)
     rewriter = Rewriter(screener, MiniLMSimilarity.load(), sources, strict, fluency=Taste.load())
