@@ -26,6 +26,7 @@ from tactful.pipeline import (
     Looker,
     TrainRecipe,
     WarmRecipe,
+    _search,
     gates_of,
     texts_of,
     train,
@@ -35,7 +36,7 @@ from tactful.training.game import Gate, as_follower
 from tactful.training.policy import Policy
 from tactful.training.warm_found import DEMONSTRATIONS, read_demonstrations
 from tests.evaluation.fake_judge import RuleJudge
-from tests.fakes import KeywordScreener
+from tests.fakes import KeywordScreener, WordOverlap
 from tests.scorers.test_http import Server
 from tests.tiny import tiny_causal_lm
 
@@ -261,8 +262,9 @@ def test_a_warm_start_becomes_the_reference(small: dict[str, object], tmp_path: 
     warm_up(warm, tmp_path / "warm", say=said.append)
     kinds = json.loads((tmp_path / "warm" / "demonstrations.json").read_text())
     assert sum(kind["count"] for kind in kinds.values()) > 0
-    policy = Policy.load(warm.base, adapter=tmp_path / "warm" / "adapter")
+    policy = Policy.load(warm.base, adapter=tmp_path / "warm" / "adapter", device="cpu")
     assert "+adapter@" in policy.name
+    assert policy.config._attn_implementation == "eager"  # the quicker one to learn with
     assert "making demonstrations" in said
     # Run again it has them, unless the recipe wants others.
     said.clear()
@@ -270,6 +272,21 @@ def test_a_warm_start_becomes_the_reference(small: dict[str, object], tmp_path: 
     assert "making demonstrations" not in said
     warm_up(warm.model_copy(update={"seed": 1}), tmp_path / "warm", say=said.append)
     assert "making demonstrations" in said
+
+
+def test_what_is_searched_for_is_what_the_product_says_without_a_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its lists first: a word at a time "a total liar" would be replaced, not said."""
+
+    alike = WordOverlap()
+    monkeypatch.setattr(pipeline.MiniLMSimilarity, "load", lambda: alike)
+    monkeypatch.setattr(pipeline.LocalBackend, "load", lambda: None)
+    monkeypatch.setattr(pipeline, "LikelihoodFluency", lambda backend: alike)
+    said: list[str] = []
+    texts = ["the cook is a total liar and it stinks .", "have a nice day"]
+    assert _search(said.append)(texts) == ["the cook is untruthful and it stinks .", None]
+    assert said == ["searching: 2 of 2"]
 
 
 def test_what_people_chose_is_shown(small: dict[str, object], tmp_path: Path) -> None:
