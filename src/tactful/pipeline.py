@@ -229,7 +229,7 @@ class WarmRecipe(Config):
     seed: int = 0
     warm: WarmConfig = WarmConfig()
     search: bool = True
-    """Show what the product's search over replacements makes of real toxic texts, too."""
+    """Show what the product makes of real toxic texts without a model, too."""
     demonstrations: Path | None = None
     """The folder of `tactful back-translate`, whose demonstrations are shown instead of new ones; or
     a file of preferences (.jsonl), of which what people chose is shown."""
